@@ -1,0 +1,214 @@
+// The types of the door: what the api and the CLI see of the reconciler.
+import type { Logger } from 'pino';
+import type { Action, Capability, Condition, Desired, Drift, Json, JsonObject, Limits, PluginStatus, Problem } from '../core/types.ts';
+
+/** Ports this bkg listens on; null until a listener stands. */
+export type Ports = { readonly web: number | null; readonly api: number | null; readonly bus: number | null };
+
+export type Telemetry = {
+  /** Per cent of one core over the last second; null when not running. */
+  readonly cpu: number | null;
+  /** Resident bytes of the process group; null when not running. */
+  readonly mem: number | null;
+  /** Requests a second over the last ten seconds. */
+  readonly throughput: number;
+  /** Seconds since the process was ready; null when not running. */
+  readonly uptime: number | null;
+  /** Requests and errors since bkg started. */
+  readonly requests: number;
+  readonly errors: number;
+  readonly lastError: { readonly at: string; readonly message: string } | null;
+  readonly restarts: number;
+  /** The plugin's own figures, from its telemetry route. */
+  readonly own: Readonly<Record<string, number>>;
+};
+
+export type PluginView = {
+  readonly id: string;
+  readonly use: string;
+  readonly version: string | null;
+  readonly description: string | null;
+  readonly state: 'running' | 'stopped' | 'ondemand';
+  readonly status: PluginStatus;
+  readonly pid: number | null;
+  readonly port: number | null;
+  readonly incarnation: string | null;
+  /** Seconds since ready; null when not running. */
+  readonly uptime: number | null;
+  readonly models: Readonly<Record<string, string>>;
+  readonly capabilities: readonly Capability[];
+  readonly conditions: readonly Condition[];
+  readonly telemetry: Telemetry;
+};
+
+export type ModelView = {
+  readonly id: string;
+  readonly source: string;
+  readonly state: 'present' | 'ondemand' | 'absent';
+  readonly phase: 'absent' | 'fetching' | 'present' | 'failed';
+  readonly sha256: string | null;
+  readonly bytes: number;
+  readonly bytesTotal: number | null;
+  readonly usedBy: readonly string[];
+  readonly conditions: readonly Condition[];
+};
+
+/** Where a data plane request can go. Held ready for the hot path: plain look-ups, no work per request. */
+export type Route = {
+  readonly plugin: string;
+  /** asleep = on demand, an ask wakes it. */
+  readonly state: 'ready' | 'starting' | 'asleep' | 'down';
+  readonly incarnation: string | null;
+  readonly port: number | null;
+  /** Bearer the plugin demands on every route but /health. */
+  readonly inbound: string | null;
+  readonly capabilities: readonly Capability[];
+  /** Declared model name → capability ids it serves here. In the order of the manifest's roles. */
+  readonly models: readonly { readonly name: string; readonly role: string; readonly serves: readonly string[] }[];
+  readonly limits: Limits;
+  readonly timeout_ms: number;
+  /** Capabilities it may call on the bus. */
+  readonly grants: readonly string[];
+  /** Why it is not ready, for the 503. */
+  readonly why: string | null;
+};
+
+/** A plan as it is shown: plain data, no desired state inside. */
+export type PlanView = {
+  readonly revision: string;
+  readonly converged: boolean;
+  readonly actions: readonly { readonly do: Action['do']; readonly unit: string; readonly because: string }[];
+};
+
+export type FileView = {
+  readonly path: string;
+  /** Revision of the bytes on disk; null when the file is missing. */
+  readonly revision: string | null;
+  /** Revision in force. */
+  readonly inForce: string;
+  readonly valid: boolean;
+  readonly problems: readonly Problem[];
+};
+
+/** Everything there is to know, at one moment. A new object only when something changed. */
+export type Snapshot = {
+  readonly seq: number;
+  readonly at: string;
+  readonly file: FileView;
+  readonly desired: Desired;
+  readonly plugins: readonly PluginView[];
+  readonly models: readonly ModelView[];
+  readonly routes: readonly Route[];
+  readonly plan: PlanView;
+  readonly drifts: readonly Drift[];
+  readonly conditions: readonly Condition[];
+  readonly ports: Ports;
+};
+
+export type ReconcilerEvent =
+  | { readonly type: 'snapshot'; readonly snapshot: Snapshot }
+  | { readonly type: 'log'; readonly record: LogRecord }
+  | { readonly type: 'event'; readonly event: HouseEvent };
+
+/** Something that happened, for /api/events and the `events` topic. */
+export type HouseEvent = {
+  readonly seq: number;
+  readonly at: string;
+  /** CamelCase: PluginReady, PluginExited, ConfigAccepted, ConfigRejected, ModelFetched … */
+  readonly reason: string;
+  readonly unit: string;
+  readonly message: string;
+};
+
+export type LogRecord = {
+  readonly plugin: string;
+  readonly incarnation: string;
+  /** Byte offset of the line in the incarnation's log; (incarnation, stream, offset) is unique. */
+  readonly stream: 'stdout' | 'stderr';
+  readonly offset: number;
+  readonly at: string;
+  readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal';
+  readonly message: string;
+  /** Other fields of a JSON line. */
+  readonly fields: JsonObject | null;
+};
+
+export type Actor = { readonly name: string; readonly source: 'api' | 'cli' | 'ui' | 'plugin' };
+
+/** One RFC 6902 operation. A merge patch (RFC 7396) is turned into these by the api against the text it read. */
+export type PatchOperation =
+  | { readonly op: 'add' | 'replace' | 'test'; readonly path: string; readonly value: Json }
+  | { readonly op: 'remove'; readonly path: string }
+  | { readonly op: 'move' | 'copy'; readonly from: string; readonly path: string };
+
+export type PatchRequest = {
+  readonly actor: Actor;
+  /** Operations on the declared state, or the whole new text (PUT of the file). */
+  readonly change: { readonly operations: readonly PatchOperation[] } | { readonly text: string };
+  /** Revision the caller saw; null = whatever stands there. */
+  readonly ifRevision: string | null;
+  readonly dryRun: boolean;
+};
+
+export type PatchResult =
+  | { readonly ok: true; readonly revision: string; readonly seq: number; readonly changed: boolean; readonly diff: string; readonly plan: PlanView; readonly problems: readonly Problem[] }
+  | { readonly ok: false; readonly code: 'Invalid' | 'Refused'; readonly problems: readonly Problem[] }
+  /** The file moved since `ifRevision`; `yours`, `theirs` are unified diffs against the base, where the base is known. */
+  | { readonly ok: false; readonly code: 'Stale'; readonly revision: string; readonly base: string | null; readonly yours: string | null; readonly theirs: string | null }
+  | { readonly ok: false; readonly code: 'ReadOnlyFile'; readonly diff: string; readonly message: string };
+
+export type AskRequest = { readonly kind: 'restart' | 'wake' | 'retry'; readonly plugin: string; readonly actor: Actor };
+
+/** A request in flight: end it exactly once. */
+export type Lease = { end(outcome: { readonly error: string | null }): void };
+
+export type LogQuery = {
+  readonly plugin: string;
+  /** At most this many lines, the newest. */
+  readonly limit: number;
+  /** Only lines after this place. */
+  readonly after: { readonly incarnation: string; readonly stream: 'stdout' | 'stderr'; readonly offset: number } | null;
+};
+
+export type OpenOptions = {
+  /** Absolute path of bkg.yaml. */
+  readonly config: string;
+  /** Absolute path of $BKG_HOME; made when absent. */
+  readonly home: string;
+  /** Absolute path of the installation: bundled plugins and models. */
+  readonly installation: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly log: Logger;
+};
+
+/** The only door of the reconciler. */
+export type Reconciler = {
+  /** What is known now; no I/O, same object until something changes. */
+  snapshot(): Snapshot;
+  subscribe(listener: (event: ReconcilerEvent) => void): () => void;
+  /** Text of the file on disk, its revision and its parsed value with references as typed. Throws FileMissing. */
+  read(): Promise<{ readonly text: string; readonly revision: string; readonly value: Json }>;
+  /** The plan as it stands, or the one a text would lead to. */
+  plan(text?: string): Promise<{ readonly plan: PlanView; readonly problems: readonly Problem[]; readonly diff: string }>;
+  patch(request: PatchRequest): Promise<PatchResult>;
+  /** Returns the operation's id; `settled` tells its end. */
+  ask(request: AskRequest): Promise<{ readonly operation: string }>;
+  /**
+   * Waits until every named unit (all when empty) has converged on at least revision-seq `seq`, or cannot, or time is up.
+   */
+  settled(query: { readonly units: readonly string[]; readonly seq: number; readonly timeout_ms: number; readonly operation?: string }):
+    Promise<{ readonly outcome: 'converged' | 'failed' | 'timeout'; readonly message: string }>;
+  history(query: { readonly limit: number }): readonly { readonly seq: number; readonly revision: string; readonly at: string; readonly actor: string; readonly source: string; readonly valid: boolean }[];
+  events(query: { readonly limit: number; readonly after: number }): readonly HouseEvent[];
+  logs(query: LogQuery): Promise<readonly LogRecord[]>;
+  /** Counts a request on a plugin in: keeps an on-demand plugin awake, is drained before a stop, feeds telemetry. */
+  lease(plugin: string): Lease;
+  /** Which incarnation a bus token belongs to; null for a wrong one. Constant time. */
+  caller(token: string): { readonly plugin: string; readonly incarnation: string } | null;
+  /** What a plugin reported of itself over the bus. */
+  report(incarnation: string, report: { readonly telemetry?: Readonly<Record<string, number>>; readonly log?: { readonly level: string; readonly message: string } }): void;
+  /** Begins to reconcile. The bus must already listen. */
+  start(ports: Ports): void;
+  /** stop = drain and end every plugin; leave = plugins go on for the next bkg. */
+  close(mode: 'stop' | 'leave'): Promise<void>;
+};
