@@ -1,0 +1,232 @@
+// The declared state as types, generated from bkg.schema.json by devops/gen.ts: do not edit.
+
+/**
+ * Lower-case letters, digits and hyphens, 1 to 63 characters.
+ */
+export type Name = string;
+export type PositiveInteger = number;
+
+/**
+ * The declared state of one appliance: bkg.yaml.
+ */
+export interface Declared {
+  /**
+   * Version of this file format.
+   */
+  version: 1;
+  server?: Server;
+  /**
+   * Memory budget for models and plugins, e.g. 12GiB. Absent: what the machine has.
+   */
+  memory?: string;
+  /**
+   * Policy per kind of drift: heal it, only report it, or ignore it.
+   */
+  drift?: {
+    [k: string]: 'heal' | 'report' | 'ignore';
+  };
+  /**
+   * Models by name.
+   */
+  models?: {
+    [k: string]: Model;
+  };
+  /**
+   * Plugins (native processes) by name.
+   */
+  plugins?: {
+    [k: string]: Plugin;
+  };
+  /**
+   * People who may sign in, by name.
+   */
+  users?: {
+    [k: string]: User;
+  };
+  /**
+   * API keys by id; only their hashes stand here.
+   */
+  keys?: {
+    [k: string]: Key;
+  };
+}
+/**
+ * Where the appliance listens.
+ */
+export interface Server {
+  /**
+   * Address to listen on.
+   */
+  host?: string;
+  /**
+   * Preferred ports; a taken one gives way to a free one. BKG_WEB_PORT, BKG_API_PORT and BKG_PLUGIN_BUS_PORT win.
+   */
+  ports?: {
+    /**
+     * Web UI, and everything of the api port.
+     */
+    web?: number;
+    /**
+     * OpenAI-compatible /v1 and the admin API.
+     */
+    api?: number;
+    /**
+     * Plugin bus.
+     */
+    bus?: number;
+  };
+  /**
+   * Limit of the control plane, per client address.
+   */
+  rateLimit?: {
+    /**
+     * Requests a minute from one address.
+     */
+    requestsPerMinute?: number;
+  };
+}
+/**
+ * One model.
+ */
+export interface Model {
+  /**
+   * Where it comes from: hf://org/repo/path@revision, https://…, file:path (relative to bkg.yaml) or bundled:path (relative to the installation).
+   */
+  source: string;
+  /**
+   * What its bytes must hash to.
+   */
+  sha256?: string;
+  /**
+   * present: kept on this machine; ondemand: fetched when first wanted; absent: removed.
+   */
+  state?: 'present' | 'ondemand' | 'absent';
+}
+/**
+ * One instance of a plugin.
+ */
+export interface Plugin {
+  /**
+   * Which plugin: the name of a bundled one (default: this instance's own name), or ./folder beside bkg.yaml.
+   */
+  use?: string;
+  /**
+   * The manifest itself, inline, for a binary that has no folder.
+   */
+  manifest?: {
+    [k: string]: unknown;
+  };
+  /**
+   * running; stopped; or ondemand: started by the first request, stopped after `idle`.
+   */
+  state?: 'running' | 'stopped' | 'ondemand';
+  /**
+   * ondemand: stop after this long without a request.
+   */
+  idle?: string;
+  /**
+   * Which declared model fills which role of the manifest.
+   */
+  models?: {
+    [k: string]: Name;
+  };
+  /**
+   * The plugin's own settings; its manifest has their schema.
+   */
+  config?: {
+    [k: string]: unknown;
+  };
+  /**
+   * Environment variables for the process. Secrets by reference only: ${env:NAME}.
+   */
+  env?: {
+    [k: string]: string;
+  };
+  /**
+   * Plugins that must be ready first.
+   */
+  needs?: Name[];
+  /**
+   * What it may take and how often it may be asked.
+   */
+  limits?: {
+    /**
+     * Stopped and restarted when it holds more.
+     */
+    memory?: string;
+    /**
+     * Share of one core.
+     */
+    cpu?: string;
+    /**
+     * Longest silence of an answer before a request is given up.
+     */
+    timeout?: string;
+    /**
+     * Requests a minute over all its capabilities.
+     */
+    requestsPerMinute?: number;
+    /**
+     * Requests at once.
+     */
+    concurrent?: number;
+    /**
+     * Limits of single capabilities; they win over the manifest's.
+     */
+    capabilities?: {
+      [k: string]: {
+        requestsPerMinute?: PositiveInteger;
+        concurrent?: PositiveInteger;
+      };
+    };
+  };
+  /**
+   * Back-off after a failure: at once, then `first`, doubled up to `max`.
+   */
+  restart?: {
+    /**
+     * Delay before the second restart in a row.
+     */
+    first?: string;
+    /**
+     * Longest delay.
+     */
+    max?: string;
+  };
+  /**
+   * Capabilities it may call on the bus, of those its manifest asks for.
+   */
+  grants?: string[];
+}
+/**
+ * One person.
+ */
+export interface User {
+  /**
+   * What the person may do.
+   */
+  role: 'admin' | 'developer' | 'readonly';
+  /**
+   * A bcrypt hash, or where the password stands: never the password itself.
+   */
+  password?: {
+    hash?: string;
+    env?: string;
+    file?: string;
+  };
+}
+/**
+ * One API key.
+ */
+export interface Key {
+  user: Name;
+  scopes: string[];
+  hash: string;
+  expires?: string;
+  limits?: {
+    requestsPerMinute?: PositiveInteger;
+    tokensPerMinute?: PositiveInteger;
+    concurrent?: PositiveInteger;
+  };
+  plugins?: Name[];
+}
