@@ -153,6 +153,10 @@ export type ObservedProcess = {
   readonly adopted: boolean;
   /** Which limits could be put on it: `watch` = bkg looks at RSS and CPU time each second. */
   readonly limitsEnforcedBy: 'cgroup' | 'watch';
+  /** Resident bytes of its process group at the last look. */
+  readonly rss_bytes: number | null;
+  /** Failed liveness probes in a row. */
+  readonly liveFailures: number;
 };
 
 /** What is remembered of a slot's failures; survives a restart of bkg (same boot). */
@@ -176,6 +180,8 @@ export type ObservedInstall = {
   /** Folder to run in, when done. */
   readonly folder: string | null;
   readonly message: string;
+  /** When it failed last. */
+  readonly failed: Monotonic_ms;
   readonly retry: Monotonic_ms | null;
 };
 
@@ -218,7 +224,7 @@ export type Drift = {
   readonly kind:
     | 'ConfigInvalid' | 'ConfigHeld' | 'FileMissing' | 'ServerChanged'
     | 'ProcessMissing' | 'ProcessUnwanted' | 'SpecChanged' | 'ConfigChanged' | 'RestartAsked' | 'StartTimeout' | 'LimitExceeded'
-    | 'InstallMissing' | 'ModelMissing' | 'ModelUnwanted';
+    | 'LivenessLost' | 'InstallMissing' | 'ModelMissing' | 'ModelUnwanted';
   readonly unit: UnitId;
   readonly want: string;
   readonly have: string;

@@ -1,0 +1,187 @@
+// Properties of the diff: a well-behaved world converges, an empty plan is a fixed point, an edit moves only what it names.
+import fc from 'fast-check';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { diff } from './diff.ts';
+import { explainPlugins } from './explain.ts';
+import type { Desired, DesiredPlugin, Plan } from './types.ts';
+import { desiredOf, emptyWorld, modelNamed, modelOf, obey, observe, pass, pluginOf, type World } from './world.ts';
+
+/** install + download + stop + start + ready, each with a tick of its own, for the longest chain of needs, and room to spare. */
+const TICKS_ENOUGH = 40;
+
+const names = ['a', 'b', 'c', 'd'] as const;
+const plugin = (id: string, index: number): fc.Arbitrary<DesiredPlugin> => fc.record({
+  state: fc.constantFrom('running' as const, 'stopped' as const, 'ondemand' as const),
+  launch: fc.constantFrom('1', '2'), config: fc.constantFrom('1', '2'), install: fc.boolean(), model: fc.constantFrom(null, 'm', 'n'),
+  needs: fc.subarray(names.slice(0, index)),
+}).map((drawn) => pluginOf(id, {
+  state: drawn.state, launchHash: `${id}${drawn.launch}`, configHash: `${id}${drawn.config}`, install: drawn.install ? ['make'] : null, needs: drawn.needs,
+  models: drawn.model === null ? [] : [{ role: 'chat', model: drawn.model, required: true, format: 'gguf', serves: [] }],
+}));
+const desired: fc.Arbitrary<Desired> = fc.tuple(plugin('a', 0), plugin('b', 1), plugin('c', 2), plugin('d', 3), fc.constantFrom('1', '2'))
+  .chain(([a, b, c, d, source]) => fc.subarray([a, b, c, d]).map((kept) => {
+    const ids = new Set(kept.map((one) => one.id));
+    const plugins = kept.map((one) => ({ ...one, needs: one.needs.filter((need) => ids.has(need)) }));
+    return desiredOf(plugins, [modelNamed('m', { sourceHash: `m${source}` }), modelNamed('n', { state: 'ondemand' })]);
+  }));
+
+const step = (world: World, wanted: Desired): Plan => {
+  const plan = diff({ desired: wanted, observed: observe(world), now: world.now });
+  for (const action of plan.actions) obey(world, action);
+  pass(world, plan);
+  return plan;
+};
+
+/** What may rightly wait for ever: one whose need is declared stopped, or asleep behind such a one. */
+const blocked = (wanted: Desired): ReadonlySet<string> => {
+  const out = new Set<string>();
+  for (const one of wanted.plugins) {
+    if (one.needs.some((need) => out.has(need) || wanted.plugins.find((other) => other.id === need)?.state === 'stopped')) out.add(one.id);
+  }
+  return out;
+};
+
+function converge(world: World, wanted: Desired): void {
+  const stuck = blocked(wanted);
+  for (let tick = 0; tick < TICKS_ENOUGH; tick += 1) {
+    const plan = step(world, wanted);
+    if (plan.actions.every((action) => action.do === 'wait' && [...stuck].some((id) => action.unit === `plugin/${id}#0`))) return;
+  }
+  const left = diff({ desired: wanted, observed: observe(world), now: world.now });
+  assert.unreachable(`not converged: ${JSON.stringify(left.actions.map((action) => [action.do, action.unit, action.because]))}`);
+}
+
+test('from any state reached by other files, a well-behaved world converges', () => {
+  fc.assert(fc.property(fc.array(fc.tuple(desired, fc.nat(6)), { maxLength: 4 }), desired, (past, wanted) => {
+    const world = emptyWorld();
+    for (const [earlier, ticks] of past) for (let tick = 0; tick < ticks; tick += 1) step(world, earlier);
+    converge(world, wanted);
+    const running = new Set(world.processes.map((process) => process.plugin));
+    const stuck = blocked(wanted);
+    for (const one of wanted.plugins) if (one.state === 'running' && !stuck.has(one.id)) assert.ok(running.has(one.id), `${one.id} runs`);
+    for (const process of world.processes) assert.is.not(wanted.plugins.find((one) => one.id === process.plugin)?.state ?? 'stopped', 'stopped');
+    assert.is(new Set(world.processes.map((process) => process.slot)).size, world.processes.length, 'one process a slot');
+  }), { numRuns: 300 });
+});
+
+test('an empty plan is a fixed point', () => {
+  fc.assert(fc.property(desired, (wanted) => {
+    const world = emptyWorld();
+    converge(world, wanted);
+    const before = JSON.stringify(world.processes);
+    const first = diff({ desired: wanted, observed: observe(world), now: world.now });
+    step(world, wanted);
+    const second = diff({ desired: wanted, observed: observe(world), now: world.now });
+    assert.is(JSON.stringify(world.processes), before);
+    assert.equal(second.actions.map((action) => action.do), first.actions.map((action) => action.do));
+  }), { numRuns: 200 });
+});
+
+test('an edit of one plugin yields no action on another', () => {
+  fc.assert(fc.property(desired, fc.constantFrom('launch', 'config', 'state', 'remove'), fc.nat(), (wanted, kind, pick) => {
+    fc.pre(wanted.plugins.length > 0);
+    const world = emptyWorld();
+    converge(world, wanted);
+    const quiet = new Set(diff({ desired: wanted, observed: observe(world), now: world.now }).actions.map((action) => action.unit));
+    const target = wanted.plugins[pick % wanted.plugins.length]!;
+    // What others need is not only its own: leave plugins that others need, or that wake others, to the other properties.
+    fc.pre(!wanted.plugins.some((one) => one.needs.includes(target.id)) && target.needs.length === 0);
+    const edited = (one: DesiredPlugin): DesiredPlugin[] => {
+      if (one.id !== target.id) return [one];
+      if (kind === 'remove') return [];
+      if (kind === 'state') return [{ ...one, state: one.state === 'running' ? 'stopped' : 'running' }];
+      return [kind === 'launch' ? { ...one, launchHash: 'other' } : { ...one, configHash: 'other' }];
+    };
+    const next = { ...wanted, plugins: wanted.plugins.flatMap(edited) };
+    for (let tick = 0; tick < TICKS_ENOUGH; tick += 1) {
+      const plan = diff({ desired: next, observed: observe(world), now: world.now });
+      for (const action of plan.actions) {
+        const own = action.unit === `plugin/${target.id}#0` || (action.unit === 'model/n' && target.models.some((role) => role.model === 'n'));
+        assert.ok(own || quiet.has(action.unit), `${action.do} on ${action.unit}: ${action.because}`);
+      }
+      for (const action of plan.actions) obey(world, action);
+      pass(world, plan);
+    }
+  }), { numRuns: 300 });
+});
+
+const settledWorld = (wanted: Desired): World => {
+  const world = emptyWorld();
+  converge(world, wanted);
+  return world;
+};
+const actions = (world: World, wanted: Desired): readonly string[] =>
+  diff({ desired: wanted, observed: observe(world), now: world.now }).actions.map((action) => `${action.do} ${action.unit}`);
+
+test('another revision with the same content yields no action', () => {
+  const wanted = desiredOf([pluginOf('a'), pluginOf('b')]);
+  assert.equal(actions(settledWorld(wanted), { ...wanted, revision: 'comment added' }), []);
+});
+
+test('the old process serves until the model of the new one is here', () => {
+  const with_ = (model: string): Desired => desiredOf([pluginOf('a', { launchHash: `a-${model}`, models: [{ role: 'chat', model, required: true, format: 'gguf', serves: [] }] })], [modelNamed('m'), modelNamed('n', { state: 'ondemand' })]);
+  const world = settledWorld(with_('m'));
+  assert.equal(actions(world, with_('n')), ['download model/n', 'wait plugin/a#0']);
+  step(world, with_('n'));
+  assert.equal(actions(world, with_('n')), ['stop plugin/a#0']);
+});
+
+test('a model that goes missing under an unchanged plugin stops nothing', () => {
+  const model = modelNamed('m');
+  const wanted = desiredOf([pluginOf('a', { models: [{ role: 'chat', model: 'm', required: true, format: 'gguf', serves: [] }] })], [model]);
+  const world = settledWorld(wanted);
+  world.models['m'] = { ...modelOf(model, 'failed'), retry: world.now + 5_000 };
+  assert.equal(actions(world, wanted), ['wait model/m']);
+});
+
+test('a restart ask replaces an older process once', () => {
+  const wanted = desiredOf([pluginOf('a')]);
+  const world = settledWorld(wanted);
+  world.asks = [{ id: 1, kind: 'restart', plugin: 'a', at: world.now }];
+  assert.equal(actions(world, wanted), ['stop plugin/a#0']);
+  converge(world, wanted);
+  assert.equal(actions(world, wanted), []);
+  assert.is(world.born, 2);
+});
+
+test('an on-demand plugin wakes for an ask and falls asleep after idle', () => {
+  const wanted = desiredOf([pluginOf('a', { state: 'ondemand', idle_ms: 5_000 })]);
+  const world = settledWorld(wanted);
+  assert.is(world.processes.length, 0);
+  world.asks = [{ id: 1, kind: 'wake', plugin: 'a', at: world.now }];
+  assert.equal(actions(world, wanted), ['start plugin/a#0']);
+  step(world, wanted);
+  assert.is(world.processes.length, 1);
+  world.now += 10_000;
+  assert.equal(actions(world, wanted), ['stop plugin/a#0']);
+});
+
+test('drift that is to be reported is not healed, and ignored drift is not listed', () => {
+  const wanted = (policy: 'report' | 'ignore'): Desired => ({ ...desiredOf([pluginOf('a')]), drift: { ProcessMissing: policy } });
+  const seen = (policy: 'report' | 'ignore'): Plan => diff({ desired: wanted(policy), observed: observe(emptyWorld()), now: 0 });
+  assert.equal([seen('report').actions.length, seen('report').drifts.length], [0, 1]);
+  assert.equal([seen('ignore').actions.length, seen('ignore').drifts.length], [0, 0]);
+});
+
+test('too slow a start and too much memory are failures, and say so', () => {
+  const wanted = desiredOf([pluginOf('a', { memory_bytes: 100 })]);
+  const world = settledWorld(wanted);
+  world.processes = world.processes.map((process) => ({ ...process, rss_bytes: 101 }));
+  const over = diff({ desired: wanted, observed: observe(world), now: world.now }).actions[0];
+  assert.is(over?.do === 'stop' && over.failure, 'MemoryLimit');
+  world.processes = world.processes.map((process) => ({ ...process, rss_bytes: 1, phase: 'starting' as const, started: world.now - 300_000 }));
+  const late = diff({ desired: wanted, observed: observe(world), now: world.now }).actions[0];
+  assert.is(late?.do === 'stop' && late.failure, 'StartTimeout');
+});
+
+test('conditions say why nothing runs', () => {
+  const wanted = desiredOf([pluginOf('a'), pluginOf('b', { state: 'ondemand' }), pluginOf('c', { state: 'stopped' }), pluginOf('d', { needs: ['c'] })]);
+  const world = settledWorld(wanted);
+  const observed = observe(world);
+  const plan = diff({ desired: wanted, observed, now: world.now });
+  const said = [...explainPlugins({ desired: wanted, observed, plan, now: world.now })].map(([id, found]) => [id, found.status, found.conditions[0]?.reason]);
+  assert.equal(said, [['a', 'running', 'Ready'], ['b', 'stopped', 'Asleep'], ['c', 'stopped', 'Stopped'], ['d', 'starting', 'Waiting']]);
+});
+
+test.run();

@@ -1,0 +1,240 @@
+// Compares desired with observed and says what to do now: a pure function, called on every tick.
+import { wantedPlugins } from './wanted.ts';
+import type { Action, Desired, DesiredModel, DesiredPlugin, Drift, Monotonic_ms, Observed, ObservedModel, ObservedProcess, Plan } from './types.ts';
+
+export type DiffInput = { readonly desired: Desired; readonly observed: Observed; readonly now: Monotonic_ms };
+
+export const slotOf = (plugin: string): string => `${plugin}#0`;
+export const unitOfSlot = (slot: string): string => `plugin/${slot}`;
+export const unitOfModel = (model: string): string => `model/${model}`;
+
+/**
+ * What a process of this plugin is made of: its launch hash and the bytes of its models. Null while a model is not at hand.
+ */
+export function specHashOf(plugin: DesiredPlugin, models: Observed['models']): string | null {
+  let hash = plugin.launchHash;
+  for (const role of plugin.models) {
+    if (role.model === null) continue;
+    const model = models[role.model];
+    if (model === undefined || model.phase !== 'present' || model.sha256 === null) return null;
+    hash += `:${role.role}=${model.sha256}`;
+  }
+  return hash;
+}
+
+type Context = DiffInput & {
+  readonly byPlugin: ReadonlyMap<string, readonly ObservedProcess[]>;
+  readonly wanted: ReadonlyMap<string, string>;
+  readonly actions: Action[];
+  readonly drifts: Drift[];
+  readonly look: (at: Monotonic_ms) => void;
+};
+
+/** One action per unit and tick; a unit that must change is stopped now and started on a later tick. */
+export function diff(input: DiffInput): Plan {
+  const { desired, observed, now } = input;
+  let next: Monotonic_ms | null = null;
+  const look = (at: Monotonic_ms): void => { next = next === null ? at : Math.min(next, at); };
+  const wanted = wantedPlugins(input, look);
+  const context: Context = { ...input, byPlugin: groupByPlugin(observed.processes), wanted, actions: [], drifts: [], look };
+
+  const modelsInUse = new Set<string>();
+  for (const plugin of desired.plugins) {
+    if (!wanted.has(plugin.id)) continue;
+    for (const role of plugin.models) if (role.model !== null) modelsInUse.add(role.model);
+  }
+  for (const model of desired.models) diffModel(context, model, modelsInUse.has(model.name));
+
+  const declared = new Set<string>();
+  for (const plugin of desired.plugins) {
+    declared.add(plugin.id);
+    diffPlugin(context, plugin);
+  }
+  for (const process of observed.processes) {
+    if (declared.has(process.plugin)) continue;
+    stopUnwanted(context, process, { plugin: null, because: 'it is no longer declared' });
+  }
+  for (const action of context.actions) if (action.do === 'wait' && action.until !== null) look(Math.max(action.until, now));
+  return { revision: desired.revision, actions: context.actions, drifts: context.drifts, next };
+}
+
+function groupByPlugin(processes: readonly ObservedProcess[]): ReadonlyMap<string, readonly ObservedProcess[]> {
+  const groups = new Map<string, ObservedProcess[]>();
+  for (const process of processes) {
+    const group = groups.get(process.plugin);
+    if (group === undefined) groups.set(process.plugin, [process]);
+    else group.push(process);
+  }
+  return groups;
+}
+
+/** Notes the drift and, where the policy says heal, the action that mends it. */
+function drift(context: Context, found: Omit<Drift, 'policy'>, action: Action): void {
+  const policy = context.desired.drift[found.kind] ?? 'heal';
+  if (policy === 'ignore') return;
+  context.drifts.push({ ...found, policy });
+  if (policy === 'heal') context.actions.push(action);
+}
+
+// ─── Models ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function diffModel(context: Context, model: DesiredModel, inUse: boolean): void {
+  const unit = unitOfModel(model.name);
+  const found = context.observed.models[model.name];
+  if (model.state === 'absent') {
+    if (found === undefined) return;
+    const because = 'it is declared absent';
+    drift(context, { kind: 'ModelUnwanted', unit, want: 'absent', have: found.phase }, { do: 'remove', unit, because, drift: 'ModelUnwanted', model: model.name });
+    return;
+  }
+  if (model.state === 'ondemand' && !inUse) return;
+  if (found?.sourceHash === model.sourceHash && found.phase === 'present') return;
+  drift(context, { kind: 'ModelMissing', unit, want: model.sourceText, have: modelHave(model, found) }, modelAction(context, model, found));
+}
+
+function modelHave(model: DesiredModel, found: ObservedModel | undefined): string {
+  if (found === undefined) return 'nothing yet';
+  if (found.sourceHash !== model.sourceHash) return 'the bytes of another source';
+  return found.phase === 'fetching' ? 'being fetched' : found.message;
+}
+
+function modelAction(context: Context, model: DesiredModel, found: ObservedModel | undefined): Action {
+  const base = { unit: unitOfModel(model.name), drift: 'ModelMissing' as const };
+  const fetchAgain: Action = { ...base, do: 'download', model, because: found === undefined ? 'it is not on this machine yet' : 'its source or hash changed' };
+  if (found === undefined || found.sourceHash !== model.sourceHash) return fetchAgain;
+  if (found.phase === 'fetching') return { ...base, do: 'wait', until: null, because: 'it is being fetched' };
+  if (found.retry !== null && found.retry <= context.now) return { ...fetchAgain, because: `the last try failed: ${found.message}` };
+  return { ...base, do: 'wait', until: found.retry, because: found.message };
+}
+
+// ─── Plugins ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+function diffPlugin(context: Context, plugin: DesiredPlugin): void {
+  const slot = slotOf(plugin.id);
+  const own = context.byPlugin.get(plugin.id) ?? [];
+  const live = own.find((process) => process.slot === slot);
+  for (const process of own) if (process !== live) stopUnwanted(context, process, { plugin, because: 'only one process may fill a slot' });
+  const wanted = context.wanted.has(plugin.id);
+  if (live !== undefined) {
+    if (wanted) diffLive(context, plugin, live);
+    else stopUnwanted(context, live, { plugin, because: plugin.state === 'stopped' ? 'it is declared stopped' : `nobody has used it for ${plugin.idle_ms / 1000} s` });
+    return;
+  }
+  if (wanted) diffMissing(context, plugin);
+}
+
+function stopUnwanted(context: Context, process: ObservedProcess, why: { readonly plugin: DesiredPlugin | null; readonly because: string }): void {
+  const unit = unitOfSlot(process.slot);
+  const base = { unit, because: why.because, drift: 'ProcessUnwanted' as const };
+  const found = { kind: 'ProcessUnwanted' as const, unit, want: 'stopped', have: `process ${process.pid}, ${process.phase}` };
+  if (isEnding(process)) drift(context, found, { ...base, do: 'wait', until: null });
+  else drift(context, found, { ...base, do: 'stop', incarnation: process.incarnation, plugin: why.plugin, failure: null });
+}
+
+const isEnding = (process: ObservedProcess): boolean => process.phase === 'draining' || process.phase === 'stopping';
+
+function diffLive(context: Context, plugin: DesiredPlugin, live: ObservedProcess): void {
+  const unit = unitOfSlot(live.slot);
+  if (isEnding(live)) {
+    drift(context, { kind: 'ProcessMissing', unit, want: 'running', have: live.phase }, { do: 'wait', unit, because: 'the old process is finishing', drift: 'ProcessMissing', until: null });
+    return;
+  }
+  const change = reasonToReplace(context, plugin, live);
+  if (change !== null) {
+    const found = { kind: change.kind, unit, want: change.want, have: change.have };
+    // Prepare before stop: the old process serves until everything the new one needs is there.
+    const preparing = change.failure === null ? preparation(context, plugin, change.kind) : null;
+    drift(context, found, preparing ?? { do: 'stop', unit, because: change.because, drift: change.kind, incarnation: live.incarnation, plugin, failure: change.failure });
+    return;
+  }
+  if (live.phase === 'starting') {
+    context.look(live.started + plugin.ready.timeout_ms);
+    drift(context, { kind: 'ProcessMissing', unit, want: 'ready', have: 'starting' }, { do: 'wait', unit, because: 'it is starting', drift: 'ProcessMissing', until: live.started + plugin.ready.timeout_ms });
+    return;
+  }
+  if (live.configHash !== plugin.configHash) {
+    drift(context, { kind: 'ConfigChanged', unit, want: 'the declared settings', have: 'earlier settings' },
+      { do: 'configure', unit, because: 'a live setting changed', drift: 'ConfigChanged', incarnation: live.incarnation, plugin });
+  }
+}
+
+type Replace = { readonly kind: Drift['kind']; readonly want: string; readonly have: string; readonly because: string; readonly failure: string | null };
+
+function reasonToReplace(context: Context, plugin: DesiredPlugin, live: ObservedProcess): Replace | null {
+  const { now, observed } = context;
+  if (live.phase === 'starting' && now - live.started >= plugin.ready.timeout_ms) {
+    const because = `it was not ready after ${plugin.ready.timeout_ms / 1000} s (${live.probe ?? 'no answer yet'})`;
+    return { kind: 'StartTimeout', want: 'ready', have: 'starting', because, failure: 'StartTimeout' };
+  }
+  if (plugin.memory_bytes !== null && live.rss_bytes !== null && live.rss_bytes > plugin.memory_bytes) {
+    const because = `it holds ${live.rss_bytes} bytes, its limit is ${plugin.memory_bytes}`;
+    return { kind: 'LimitExceeded', want: `${plugin.memory_bytes} bytes at most`, have: `${live.rss_bytes} bytes`, because, failure: 'MemoryLimit' };
+  }
+  if (plugin.live !== null && live.liveFailures >= plugin.live.failures) {
+    return { kind: 'LivenessLost', want: 'alive', have: live.probe ?? 'no answer', because: `${live.liveFailures} liveness probes in a row failed`, failure: 'LivenessLost' };
+  }
+  const asked = observed.asks.some((ask) => ask.kind === 'restart' && ask.plugin === plugin.id && ask.at > live.started);
+  if (asked) return { kind: 'RestartAsked', want: 'a new process', have: `process ${live.pid}`, because: 'a restart was asked for', failure: null };
+  const spec = specHashOf(plugin, observed.models);
+  const sameLaunch = live.specHash === plugin.launchHash || live.specHash.startsWith(`${plugin.launchHash}:`);
+  // While a model of an otherwise unchanged plugin is away, what runs keeps running.
+  if (spec === null ? sameLaunch : spec === live.specHash) return null;
+  return { kind: 'SpecChanged', want: 'the declared spec', have: 'an earlier spec', because: 'what it is started with changed', failure: null };
+}
+
+function diffMissing(context: Context, plugin: DesiredPlugin): void {
+  const unit = unitOfSlot(slotOf(plugin.id));
+  const found = { kind: 'ProcessMissing' as const, unit, want: 'running', have: 'no process' };
+  drift(context, found, preparation(context, plugin, 'ProcessMissing') ?? heldBack(context, plugin) ?? {
+    do: 'start', unit, because: context.wanted.get(plugin.id) ?? 'it is declared running', drift: 'ProcessMissing',
+    slot: slotOf(plugin.id), plugin, specHash: specHashOf(plugin, context.observed.models) ?? plugin.launchHash,
+  });
+}
+
+/** What must be there before a new process can start: its install and its models. Null when all is. */
+function preparation(context: Context, plugin: DesiredPlugin, kind: Drift['kind']): Action | null {
+  const base = { unit: unitOfSlot(slotOf(plugin.id)), drift: kind };
+  const { observed, now } = context;
+  if (plugin.install !== null) {
+    const install = observed.installs[plugin.package.contentHash];
+    if (install === undefined) return { ...base, do: 'install', plugin, because: 'its install has not run yet' };
+    if (install.phase === 'installing') return { ...base, do: 'wait', until: null, because: 'it is being installed' };
+    if (install.phase === 'failed') {
+      const asked = install.retry !== null && (install.retry <= now || askedSince(context, plugin.id, install.failed));
+      if (asked) return { ...base, do: 'install', plugin, because: `the last install failed: ${install.message}` };
+      return { ...base, do: 'wait', until: install.retry, because: `its install failed: ${install.message}` };
+    }
+  }
+  for (const role of plugin.models) {
+    if (role.model === null) continue;
+    const model = observed.models[role.model];
+    const declared = context.desired.models.find((candidate) => candidate.name === role.model);
+    if (model?.phase === 'present' && model.sourceHash === declared?.sourceHash) continue;
+    const have = model?.phase === 'failed' ? `could not be fetched: ${model.message}` : 'is not here yet';
+    return { ...base, do: 'wait', until: null, because: `its model ${role.model} ${have}` };
+  }
+  return null;
+}
+
+const askedSince = (context: Context, plugin: string, since: Monotonic_ms): boolean =>
+  context.observed.asks.some((ask) => ask.plugin === plugin && ask.kind !== 'wake' && ask.at > since);
+
+/** Why a process that could start must not yet: unmet needs, a stall, the back-off. */
+function heldBack(context: Context, plugin: DesiredPlugin): Action | null {
+  const slot = slotOf(plugin.id);
+  const base = { do: 'wait' as const, unit: unitOfSlot(slot), drift: 'ProcessMissing' as const };
+  for (const need of plugin.needs) {
+    const ready = (context.byPlugin.get(need) ?? []).some((process) => process.phase === 'ready');
+    if (!ready) return { ...base, until: null, because: `it needs ${need}, which is not ready` };
+  }
+  const history = context.observed.histories[slot];
+  if (history === undefined) return null;
+  if (askedSince(context, plugin.id, history.lastExit?.at ?? -1)) return null;
+  if (history.stalled !== null && history.stalled.specHash === specHashOf(plugin, context.observed.models)) {
+    return { ...base, until: null, because: `${history.stalled.reason}; a new try needs a change or a restart` };
+  }
+  if (history.notBefore !== null && history.notBefore > context.now) {
+    return { ...base, until: history.notBefore, because: `it failed ${history.consecutive} times in a row` };
+  }
+  return null;
+}

@@ -1,0 +1,123 @@
+// Says in words how each plugin and model is doing and why: conditions for people, reasons for machines.
+import { slotOf, specHashOf, unitOfSlot } from './diff.ts';
+import { isCrashLooping } from './settle.ts';
+import type { Action, Condition, Desired, DesiredModel, DesiredPlugin, History, Monotonic_ms, Observed, ObservedProcess, Plan, PluginStatus } from './types.ts';
+
+export type Finding = Omit<Condition, 'since' | 'revision'>;
+export type Explanation = { readonly status: PluginStatus; readonly conditions: readonly Finding[] };
+export type ExplainInput = { readonly desired: Desired; readonly observed: Observed; readonly plan: Plan; readonly now: Monotonic_ms };
+
+const finding = (type: string, status: boolean, said: readonly [reason: string, message: string]): Finding =>
+  ({ type, status: status ? 'True' : 'False', reason: said[0], message: said[1] });
+
+const seconds = (span_ms: number): string => `${Math.max(0, Math.round(span_ms / 1000))} s`;
+
+/** Looks up what a plan says of each unit once, then explains plugin after plugin. */
+export function explainPlugins(input: ExplainInput): ReadonlyMap<string, Explanation> {
+  const actions = new Map(input.plan.actions.map((action) => [action.unit, action]));
+  const processes = new Map(input.observed.processes.map((process) => [process.slot, process]));
+  return new Map(input.desired.plugins.map((plugin) => {
+    const slot = slotOf(plugin.id);
+    return [plugin.id, explainPlugin(input, { plugin, process: processes.get(slot), action: actions.get(unitOfSlot(slot)) })];
+  }));
+}
+
+type Subject = { readonly plugin: DesiredPlugin; readonly process: ObservedProcess | undefined; readonly action: Action | undefined };
+
+function explainPlugin(input: ExplainInput, subject: Subject): Explanation {
+  const { plugin, process, action } = subject;
+  const history = input.observed.histories[slotOf(plugin.id)];
+  const ready = process === undefined ? explainMissing(input, { plugin, action, history }) : explainLive(process, action);
+  const conditions = [ready.condition, explainSync(action)];
+  if (history !== undefined && history.failures.length > 0 && isCrashLooping(history, input.now)) conditions.push(explainLoop(history));
+  const limits = process === undefined ? null : explainLimits(plugin, process);
+  if (limits !== null) conditions.push(limits);
+  return { status: ready.status, conditions };
+}
+
+type Readiness = { readonly status: PluginStatus; readonly condition: Finding };
+
+function explainLive(process: ObservedProcess, action: Action | undefined): Readiness {
+  const is = (status: PluginStatus, ready: boolean, said: readonly [string, string]): Readiness => ({ status, condition: finding('Ready', ready, said) });
+  switch (process.phase) {
+    case 'ready': return is('running', true, ['Ready', process.adopted ? 'It answers; it was taken over running.' : 'It answers.']);
+    case 'starting': return is('starting', false, ['Starting', `It has started and is not ready yet (${process.probe ?? 'no answer so far'}).`]);
+    case 'unready': return is('error', false, ['Unhealthy', `Its health check fails (${process.probe ?? 'no answer'}); requests wait until it answers again.`]);
+    case 'draining': return is('stopping', false, ['Draining', `Requests in flight are finishing before it stops${because(action)}.`]);
+    case 'stopping': return is('stopping', false, ['Stopping', `It was asked to finish${because(action)}.`]);
+  }
+}
+
+const because = (action: Action | undefined): string => (action === undefined ? '' : `: ${action.because}`);
+
+function explainMissing(input: ExplainInput, subject: { readonly plugin: DesiredPlugin; readonly action: Action | undefined; readonly history: History | undefined }): Readiness {
+  const { plugin, action, history } = subject;
+  const is = (status: PluginStatus, said: readonly [string, string]): Readiness => ({ status, condition: finding('Ready', false, said) });
+  if (action === undefined) {
+    if (plugin.state === 'ondemand') return is('stopped', ['Asleep', 'It starts with the first request.']);
+    if (plugin.state === 'stopped') return is('stopped', ['Stopped', 'It is declared stopped.']);
+    return is('stopped', ['NotHealed', 'No process runs, and the drift policy does not start one.']);
+  }
+  const install = plugin.install === null ? undefined : input.observed.installs[plugin.package.contentHash];
+  if (action.do === 'install' || install?.phase === 'installing') return is('starting', ['Installing', install?.message || 'Its install is running.']);
+  if (install?.phase === 'failed') return is('error', ['InstallFailed', `Its install failed: ${install.message}${again(input, install.retry)}`]);
+  const model = plugin.models.find((role) => role.model !== null && input.observed.models[role.model]?.phase !== 'present')?.model;
+  if (model !== undefined && model !== null) return explainMissingModel(input, model);
+  if (action.do === 'start') return is('starting', ['Starting', 'It is being started.']);
+  if (history?.stalled != null && history.stalled.specHash === specHashOf(plugin, input.observed.models)) {
+    return is('error', ['Stalled', `It cannot run: ${history.stalled.reason}. Change its declaration, or restart it once the cause is mended.`]);
+  }
+  if (history !== undefined && action.do === 'wait' && action.until !== null) return is('error', failing(input, history));
+  return is('starting', ['Waiting', `It waits: ${action.because}.`]);
+}
+
+function failing(input: ExplainInput, history: History): readonly [string, string] {
+  const reason = isCrashLooping(history, input.now) ? 'CrashLooping' : 'BackOff';
+  return [reason, `It failed ${history.consecutive} times in a row, last ${describeExit(history)}${again(input, history.notBefore)} The log says why.`];
+}
+
+function explainMissingModel(input: ExplainInput, name: string): Readiness {
+  const model = input.observed.models[name];
+  if (model?.phase === 'failed') return { status: 'error', condition: finding('Ready', false, ['ModelFailed', `Its model ${name} could not be fetched: ${model.message}${again(input, model.retry)}`]) };
+  return { status: 'starting', condition: finding('Ready', false, ['ModelMissing', `It waits for its model ${name}${progress(model)}.`]) };
+}
+
+const progress = (model: { readonly bytes: number; readonly bytesTotal: number | null } | undefined): string =>
+  model === undefined || model.bytesTotal === null || model.bytesTotal === 0 ? '' : ` (${Math.floor((100 * model.bytes) / model.bytesTotal)} %)`;
+
+const again = (input: ExplainInput, at: Monotonic_ms | null): string =>
+  at === null ? '. Mend the cause, then restart it.' : `; next try in ${seconds(at - input.now)}.`;
+
+/** The last exit in words. */
+export function describeExit(history: History): string {
+  const exit = history.lastExit;
+  if (exit === null) return 'for an unknown reason';
+  if (exit.error !== null) return `because ${exit.error}`;
+  if (exit.signal !== null) return `ended by ${exit.signal}`;
+  return exit.code === null ? 'with an exit nobody saw' : `with exit code ${exit.code}`;
+}
+
+const explainLoop = (history: History): Finding =>
+  finding('CrashLooping', true, ['CrashLooping', `It failed ${history.failures.length} times within ten minutes, last ${describeExit(history)}; it is tried again at the longest delay.`]);
+
+function explainSync(action: Action | undefined): Finding {
+  if (action === undefined) return finding('Synced', true, ['InSync', 'It is as declared.']);
+  return finding('Synced', false, [action.drift, `${action.do}: ${action.because}.`]);
+}
+
+function explainLimits(plugin: DesiredPlugin, process: ObservedProcess): Finding | null {
+  if (plugin.memory_bytes === null && plugin.cpu_percent === null) return null;
+  const how = process.limitsEnforcedBy === 'cgroup' ? 'the kernel (cgroup v2)' : 'bkg, which looks each second and restarts it above its memory limit; the share of CPU is watched, not capped';
+  return { ...finding('LimitsEnforced', true, ['Enforced', `Its limits are kept by ${how}.`]) };
+}
+
+/** Model name → conditions. */
+export function explainModel(input: ExplainInput, model: DesiredModel): readonly Finding[] {
+  const found = input.observed.models[model.name];
+  const current = found !== undefined && found.sourceHash === model.sourceHash ? found : undefined;
+  if (model.state === 'absent') return [finding('Available', false, ['Absent', 'It is declared absent.'])];
+  if (current?.phase === 'present') return [finding('Available', true, ['Present', 'Its bytes are here and verified.'])];
+  if (current?.phase === 'fetching') return [finding('Available', false, ['Fetching', `It is being fetched${progress(current)}.`])];
+  if (current?.phase === 'failed') return [finding('Available', false, [current.reason, `${current.message}${again(input, current.retry)}`])];
+  return [finding('Available', false, model.state === 'ondemand' ? ['OnDemand', 'It is fetched when first wanted.'] : ['Missing', 'It is not here yet.'])];
+}

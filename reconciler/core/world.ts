@@ -1,0 +1,67 @@
+// A well-behaved world for the tests of the core: does what actions ask, in memory, with a clock of its own.
+import { afterExit, emptyHistory } from './settle.ts';
+import type { Action, Desired, DesiredModel, DesiredPlugin, History, Observed, ObservedInstall, ObservedModel, ObservedProcess, Plan } from './types.ts';
+
+export type World = { now: number; processes: ObservedProcess[]; histories: Record<string, History>; installs: Record<string, ObservedInstall>; models: Record<string, ObservedModel>; asks: Observed['asks']; born: number };
+
+export const emptyWorld = (): World => ({ now: 0, processes: [], histories: {}, installs: {}, models: {}, asks: [], born: 0 });
+
+export const observe = (world: World): Observed =>
+  ({ processes: world.processes, histories: world.histories, installs: world.installs, models: world.models, asks: world.asks, traffic: {} });
+
+/** Does what one action asks; slow things take until the next `pass`. */
+export function obey(world: World, action: Action): void {
+  switch (action.do) {
+    case 'wait': return;
+    case 'install': world.installs[action.plugin.package.contentHash] = { contentHash: action.plugin.package.contentHash, phase: 'installing', folder: null, message: '', failed: -1, retry: null }; return;
+    case 'download': world.models[action.model.name] = modelOf(action.model, 'fetching'); return;
+    case 'remove': delete world.models[action.model]; return;
+    case 'start': world.processes.push(processOf(world, action)); return;
+    case 'configure': change(world, action.incarnation, { configHash: action.plugin.configHash }); return;
+    case 'stop': change(world, action.incarnation, { phase: 'stopping' }); return;
+  }
+}
+
+/** Time passes: what was begun is finished. */
+export function pass(world: World, plan: Plan): void {
+  world.now = Math.max(world.now + 1_000, plan.next ?? 0);
+  for (const process of world.processes.filter((candidate) => candidate.phase === 'stopping')) {
+    const history = world.histories[process.slot] ?? emptyHistory(process.slot);
+    const exit = { code: 0, signal: null, error: null, at: world.now };
+    world.histories[process.slot] = afterExit(history, { exit, expected: true, readyFor_ms: null, specHash: process.specHash, restart: { first_ms: 1_000, max_ms: 60_000 }, random: 0.5 });
+  }
+  world.processes = world.processes.filter((process) => process.phase !== 'stopping')
+    .map((process) => (process.phase === 'starting' ? { ...process, phase: 'ready' as const, ready: world.now } : process));
+  for (const install of Object.values(world.installs)) if (install.phase === 'installing') world.installs[install.contentHash] = { ...install, phase: 'done', folder: '/installed' };
+  for (const model of Object.values(world.models)) if (model.phase === 'fetching') world.models[model.name] = { ...model, phase: 'present', path: `/models/${model.name}`, sha256: `sha-${model.sourceHash}` };
+}
+
+function processOf(world: World, action: Extract<Action, { readonly do: 'start' }>): ObservedProcess {
+  world.born += 1;
+  return {
+    slot: action.slot, plugin: action.plugin.id, incarnation: `i${world.born}`, pid: 1_000 + world.born, port: 40_000 + world.born, phase: 'starting', specHash: action.specHash,
+    configHash: action.plugin.configHash, started: world.now, ready: null, probe: null, adopted: false, limitsEnforcedBy: 'watch', rss_bytes: 1, liveFailures: 0,
+  };
+}
+
+const change = (world: World, incarnation: string, part: Partial<ObservedProcess>): void => {
+  world.processes = world.processes.map((process) => (process.incarnation === incarnation ? { ...process, ...part } : process));
+};
+
+export const modelOf = (model: DesiredModel, phase: ObservedModel['phase']): ObservedModel =>
+  ({ name: model.name, sourceHash: model.sourceHash, phase, path: null, sha256: null, bytes: 0, bytesTotal: null, message: '', reason: '', retry: null });
+
+export function pluginOf(id: string, part: Partial<DesiredPlugin> = {}): DesiredPlugin {
+  return {
+    id, use: id, package: { folder: `/plugins/${id}`, contentHash: `content-${id}`, manifest: { run: ['x'] } }, state: 'running', idle_ms: 600_000, run: ['x'], install: null, models: [],
+    config: {}, env: {}, needs: [], memory_bytes: null, cpu_percent: null, timeout_ms: 300_000, limits: { requestsPerMinute: null, concurrent: null }, restart: { first_ms: 1_000, max_ms: 60_000 },
+    ready: { path: '/health', timeout_ms: 300_000 }, live: null, stop: { signal: 'SIGTERM', drain_ms: 30_000, grace_ms: 10_000 }, capabilities: [], calls: [], grants: [], telemetryPath: null,
+    launchHash: `launch-${id}`, configHash: `config-${id}`, ...part,
+  };
+}
+
+export const modelNamed = (name: string, part: Partial<DesiredModel> = {}): DesiredModel =>
+  ({ name, source: { kind: 'file', path: `/${name}` }, sourceText: `file:/${name}`, sha256: null, state: 'present', sourceHash: `source-${name}`, ...part });
+
+export const desiredOf = (plugins: readonly DesiredPlugin[], models: readonly DesiredModel[] = []): Desired =>
+  ({ revision: 'r', server: { host: '127.0.0.1', ports: { web: 1, api: 2, bus: 3 }, rateLimit: { requestsPerMinute: 600 } }, drift: {}, plugins, models });

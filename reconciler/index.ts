@@ -1,0 +1,202 @@
+// The only door of the reconciler: opens the house, runs the loop, and lets others look, wish and change.
+import { mkdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { diff } from './core/diff.ts';
+import type { Desired, Observed, Plan, Problem } from './core/types.ts';
+import { apply } from './shell/apply.ts';
+import { openChange, readDeclared } from './shell/change.ts';
+import { replayJournal } from './shell/commit.ts';
+import { desire } from './shell/desire.ts';
+import { revisionOf } from './shell/declare.ts';
+import { unifiedDiff } from './shell/diff.ts';
+import type { LogRecord, OpenOptions, Ports, Reconciler, ReconcilerEvent, Snapshot } from './shell/door.ts';
+import { openEvents } from './shell/events.ts';
+import { openInForce } from './shell/inforce.ts';
+import { openLocal } from './shell/local.ts';
+import { lockHome } from './shell/lock.ts';
+import { openLogbook } from './shell/logbook.ts';
+import { openLoop } from './shell/loop.ts';
+import { hostBoot, monotonic_ms } from './shell/process.ts';
+import { writePorts } from './shell/portsfile.ts';
+import { openSecrets } from './shell/secrets.ts';
+import { settled } from './shell/settled.ts';
+import { openStore } from './shell/store.ts';
+import { openSupplies } from './shell/supplies.ts';
+import { openTraffic } from './shell/traffic.ts';
+import { openViews, planView } from './shell/views.ts';
+import { watchFile } from './shell/watch.ts';
+
+export type * from './shell/door.ts';
+export type { Capability, Condition, Desired, Drift, Json, JsonObject, Limits, Problem } from './core/types.ts';
+export { pickPort } from './shell/ports.ts';
+export { revisionOf } from './shell/declare.ts';
+export { mergePatchToOperations } from './shell/splice.ts';
+
+/** The truth about processes is looked at this often, events or not. */
+const HEARTBEAT_MS = 1_000;
+
+/** `$BKG_HOME` is in use by another bkg. */
+export type HomeInUse = Error & { readonly code: 'HomeInUse' };
+
+/**
+ * Opens an appliance: takes the home's lock, mends what a crash left, reads the file, takes over running processes.
+ * Nothing is started before `start`. Throws `HomeInUse`; everything else wrong with the file is in the snapshot.
+ */
+export async function open(options: OpenOptions): Promise<Reconciler> {
+  const { config, home, installation, env, log } = options;
+  for (const folder of ['', 'run', 'logs', 'models', 'data']) mkdirSync(join(home, folder), { recursive: true, mode: 0o700 });
+  const lock = await lockHome(home);
+  if (!lock.ok) throw Object.assign(new Error(lock.message), { code: 'HomeInUse' as const });
+  const journalFolder = join(home, 'run', 'journal');
+  mkdirSync(journalFolder, { recursive: true, mode: 0o700 });
+  await replayJournal(journalFolder);
+
+  const secrets = openSecrets(home);
+  const store = openStore(join(home, 'bkg.db'), hostBoot().bootId);
+  const listeners = new Set<(event: ReconcilerEvent) => void>();
+  const publish = (event: ReconcilerEvent): void => { for (const listener of listeners) listener(event); };
+  const events = openEvents((event) => {
+    publish({ type: 'event', event });
+    log.info({ unit: event.unit, reason: event.reason }, event.message);
+  });
+  const authors = new Map<string, { readonly actor: string; readonly source: string }>();
+  const place = { config, installation, env, seal: secrets.seal };
+  const inForce = openInForce({ ...place, store, event: events.add, authorOf: (revision) => authors.get(revision) ?? null });
+  await inForce.boot();
+
+  let ports: Ports = { web: null, api: null, bus: null };
+  const loop = openLoop(tick, (error) => log.error({ err: error }, 'a tick failed; the next one tries again'));
+  const traffic = openTraffic(monotonic_ms, loop.poke);
+  const pluginEvent = (reason: string, plugin: string, message: string): void => events.add(reason, `plugin/${plugin}#0`, message);
+  const declaredOf = (id: string): Desired['plugins'][number] | null => inForce.current().desired.plugins.find((plugin) => plugin.id === id) ?? null;
+  const runtime = openLocal({ home, secrets, busPort: () => ports.bus, store, traffic, poke: loop.poke, event: pluginEvent, declaredOf, random: Math.random });
+  const supplies = openSupplies({ home, installs: env['BKG_INSTALLS'] ?? join(home, 'plugins'), env, store, poke: loop.poke, event: events.add });
+  const logbook = openLogbook({ home, tell: (record: LogRecord) => publish({ type: 'log', record }) });
+  const views = openViews({ figures: runtime.figures, traffic: traffic.figures, inbound: secrets.inbound });
+  let started = false;
+  let current = look().snapshot;
+
+  function observe(desired: Desired): Observed {
+    for (const plugin of desired.plugins) supplies.recall(plugin);
+    return {
+      processes: runtime.observe(), histories: runtime.histories(), installs: supplies.observedInstalls(), models: supplies.observedModels(),
+      asks: store.asks(), traffic: traffic.observed(),
+    };
+  }
+
+  function look(): { readonly plan: Plan; readonly observed: Observed; readonly snapshot: Snapshot } {
+    const { desired, seq, file } = inForce.current();
+    const now = monotonic_ms();
+    const observed = observe(desired);
+    const plan = diff({ desired, observed, now });
+    const snapshot = views.snapshot({ desired, observed, plan, now, seq, file, ports, at: new Date().toISOString(), conditions: houseConditions(file) });
+    return { plan, observed, snapshot };
+  }
+
+  async function tick(): Promise<void> {
+    const { lookAgain } = await inForce.read();
+    const { plan, observed, snapshot } = look();
+    current = snapshot;
+    if (started) {
+      apply(plan, observed, { runtime, supplies });
+      logbook.follow(observed.processes);
+      writePorts(home, ports, observed.processes);
+    }
+    publish({ type: 'snapshot', snapshot });
+    const next = [plan.next, lookAgain].filter((at): at is number => at !== null);
+    loop.lookIn(next.length === 0 ? Number.MAX_SAFE_INTEGER : Math.min(...next) - monotonic_ms());
+  }
+
+  const planOf = (desired: Desired): Snapshot['plan'] => planView(diff({ desired, observed: observe(desired), now: monotonic_ms() }));
+  const change = openChange({
+    ...place, journalFolder, planOf, textOf: store.textOf,
+    wrote: (revision, actor) => { authors.set(revision, { actor: actor.name, source: actor.source }); },
+    takeIn: async () => { await loop.turn(); return inForce.current().seq; },
+    seq: () => inForce.current().seq,
+  });
+  let heartbeat: NodeJS.Timeout | null = null;
+  let watcher: { close(): void | Promise<void> } | null = null;
+
+  return {
+    snapshot: () => current,
+    subscribe(listener) {
+      listeners.add(listener);
+      return () => { listeners.delete(listener); };
+    },
+    read: () => readDeclared(config),
+    async plan(text) {
+      if (text === undefined) return { plan: current.plan, problems: current.file.problems, diff: '' };
+      const found = await desire(text, revisionOf(text), place);
+      const plan = found.desired === null ? current.plan : planOf(found.desired);
+      return { plan, problems: found.problems, diff: unifiedDiff(inForce.current().text, text, { from: 'in force', to: 'proposed' }) };
+    },
+    patch: change,
+    async ask(request) {
+      if (declaredOf(request.plugin) === null) throw Object.assign(new Error(`there is no plugin ${request.plugin}`), { code: 'PluginUnknown' });
+      const id = store.ask({ kind: request.kind, plugin: request.plugin, at: monotonic_ms() }, request.actor.name);
+      await loop.turn();
+      return { operation: `ask-${id}` };
+    },
+    settled: (query) => settled(query, {
+      snapshot: () => current,
+      subscribe: (listener) => {
+        const hear = (event: ReconcilerEvent): void => { if (event.type === 'snapshot') listener(event.snapshot); };
+        listeners.add(hear);
+        return () => { listeners.delete(hear); };
+      },
+    }),
+    history: (query) => store.revisions(query.limit).map((row) => ({ ...row, valid: row.valid === 1 })),
+    events: events.list,
+    logs: logbook.read,
+    lease: traffic.lease,
+    caller(token) {
+      const incarnation = secrets.incarnationOf(token);
+      const process = incarnation === null ? undefined : runtime.observe().find((candidate) => candidate.incarnation === incarnation);
+      return process === undefined ? null : { plugin: process.plugin, incarnation: process.incarnation };
+    },
+    report(incarnation, report) {
+      if (report.telemetry !== undefined) runtime.tell(incarnation, report.telemetry);
+      if (report.log !== undefined) logbook.add(incarnation, report.log);
+    },
+    start(listening) {
+      ports = listening;
+      started = true;
+      heartbeat = setInterval(() => { runtime.heartbeat(); loop.poke(); }, HEARTBEAT_MS);
+      watcher = watchFile(config, loop.poke);
+      loop.poke();
+    },
+    async close(mode) {
+      if (heartbeat !== null) clearInterval(heartbeat);
+      await watcher?.close();
+      await loop.close();
+      supplies.close();
+      await runtime.close(mode);
+      await logbook.close();
+      store.close();
+      await lock.release();
+    },
+  };
+}
+
+function houseConditions(file: Snapshot['file']): { readonly type: string; readonly status: 'True' | 'False'; readonly reason: string; readonly message: string }[] {
+  const first = file.problems.find((problem) => problem.severity === 'error');
+  if (first === undefined) return [{ type: 'ConfigValid', status: 'True', reason: 'Valid', message: 'bkg.yaml is in force as it stands.' }];
+  const where = first.line === null ? '' : ` line ${first.line}, column ${first.column}:`;
+  return [{ type: 'ConfigValid', status: 'False', reason: first.code, message: `${file.path}:${where} ${first.message} The last good revision stays in force.` }];
+}
+
+/** Checks a file without an appliance: the problems of its text, with their lines. Reads manifests, starts nothing. */
+export async function validate(place: { readonly config: string; readonly installation: string; readonly env: Readonly<Record<string, string | undefined>> }): Promise<readonly Problem[]> {
+  const { text, revision } = await readDeclared(place.config);
+  return (await desire(text, revision, { ...place, seal: (sealed) => sealed })).problems;
+}
+
+/** Changes the file when no bkg runs, through the same edit, checks and commit. */
+export async function patchOffline(place: { readonly config: string; readonly home: string; readonly installation: string; readonly env: Readonly<Record<string, string | undefined>> }, request: Parameters<Reconciler['patch']>[0]): ReturnType<Reconciler['patch']> {
+  const journalFolder = join(place.home, 'run', 'journal');
+  mkdirSync(journalFolder, { recursive: true, mode: 0o700 });
+  const nothing = { revision: '', converged: true, actions: [] };
+  return openChange({ ...place, seal: (text) => text, journalFolder, planOf: () => nothing, textOf: () => null, wrote: () => undefined, takeIn: () => Promise.resolve(0), seq: () => 0 })(request);
+}
+
+export const homeOf = (config: string): string => join(dirname(config), '.bkg');

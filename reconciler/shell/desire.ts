@@ -1,0 +1,29 @@
+// From bytes of bkg.yaml to Desired: parse, manifests, resolve; every mistake comes back with its line.
+import { dirname } from 'node:path';
+import { resolve } from '../core/resolve.ts';
+import type { Desired, Json, Problem } from '../core/types.ts';
+import { parseFile, place } from './declare.ts';
+import { readPackages } from './packages.ts';
+import { sha256 } from './secrets.ts';
+
+export type DesirePlace = {
+  readonly config: string;
+  readonly installation: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly seal: (text: string) => string;
+};
+
+export type Desire = { readonly value: Json | null; readonly desired: Desired | null; readonly problems: readonly Problem[] };
+
+/** Pure but for reading manifests. `desired` is null when a problem of severity error stands. */
+export async function desire(text: string, revision: string, from: DesirePlace): Promise<Desire> {
+  const parsed = await parseFile(text);
+  if (parsed.value === null || hasErrors(parsed.problems)) return { value: parsed.value, desired: null, problems: parsed.problems };
+  const base = { configFolder: dirname(from.config), installation: from.installation };
+  const packages = await readPackages(parsed.value, base);
+  const resolved = resolve({ declared: parsed.value, revision, packages, env: from.env, hash: sha256, seal: from.seal, base });
+  const problems = [...parsed.problems, ...(await place(resolved.problems, text))];
+  return { value: parsed.value, desired: hasErrors(problems) ? null : resolved.desired, problems };
+}
+
+export const hasErrors = (problems: readonly Problem[]): boolean => problems.some((problem) => problem.severity === 'error');

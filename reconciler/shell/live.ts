@@ -1,0 +1,52 @@
+// The record of one live incarnation in memory, and what the core may see of it.
+import type { DesiredPlugin, Exit, ObservedProcess, Phase } from '../core/types.ts';
+
+export type Live = {
+  readonly slot: string;
+  readonly plugin: string;
+  readonly incarnation: string;
+  readonly specHash: string;
+  readonly started: number;
+  readonly adopted: boolean;
+  configHash: string;
+  /** 0 until it has been spawned. */
+  pid: number;
+  startTicks: number;
+  port: number;
+  phase: Phase;
+  ready: number | null;
+  probe: string | null;
+  /** The declaration it was started with; null for an adopted one. */
+  declared: DesiredPlugin | null;
+  rss_bytes: number | null;
+  cpuTicks: number | null;
+  cpuAt: number;
+  cpu: number | null;
+  own: Readonly<Record<string, number>>;
+  liveFailures: number;
+  unreadyProbes: number;
+  lastTelemetry: number;
+  /** Set by a stop that was ordered: its exit is then no failure, or one with this name. */
+  stop: { readonly failure: string | null } | null;
+  exit: Exit | null;
+  timer: NodeJS.Timeout | null;
+};
+
+export function newLive(seed: Pick<Live, 'slot' | 'plugin' | 'incarnation' | 'specHash' | 'started' | 'adopted' | 'configHash'>): Live {
+  return {
+    ...seed, pid: 0, startTicks: 0, port: 0, phase: 'starting', ready: null, probe: null, declared: null, rss_bytes: null, cpuTicks: null, cpuAt: 0, cpu: null, own: {},
+    liveFailures: 0, unreadyProbes: 0, lastTelemetry: 0, stop: null, exit: null, timer: null,
+  };
+}
+
+export const observed = (live: Live): ObservedProcess => ({
+  slot: live.slot, plugin: live.plugin, incarnation: live.incarnation, pid: live.pid, port: live.port, phase: live.phase, specHash: live.specHash,
+  configHash: live.configHash, started: live.started, ready: live.ready, probe: live.probe, adopted: live.adopted, limitsEnforcedBy: 'watch',
+  rss_bytes: live.rss_bytes, liveFailures: live.liveFailures,
+});
+
+/** An end in words: what bkg ended it for, or what it did itself. */
+export function describeEnd(exit: Exit, failure: string | null): string {
+  const how = exit.error ?? (exit.signal !== null ? `it was ended by ${exit.signal}` : exit.code === null ? 'it has gone, nobody saw how' : `it exited with code ${exit.code}`);
+  return failure === null ? how : `${failure}: ${how}`;
+}

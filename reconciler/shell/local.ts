@@ -1,0 +1,266 @@
+// The local Runtime: starts, watches and stops incarnations on this machine. One writer per slot.
+import { randomUUID } from 'node:crypto';
+import type { DesiredPlugin, Exit, History, Observed, ObservedProcess } from '../core/types.ts';
+import { afterExit, emptyHistory } from '../core/settle.ts';
+import { prepareLaunch, writeConfig, type LaunchPlace } from './launch.ts';
+import { describeEnd, newLive, observed, type Live } from './live.ts';
+import { pickPort } from './ports.ts';
+import { figuresOf, probe, type ProbeAnswer } from './probe.ts';
+import { hostBoot, isSame, monotonic_ms, sampleGroups, spawnProcess, stopGroup, survivors } from './process.ts';
+import type { IncarnationRow, Store } from './store.ts';
+import type { Traffic } from './traffic.ts';
+
+/** Probing a starting process: soon at first, so that a quick one is seen at once, then slower. */
+const START_PROBE_MIN_MS = 15;
+const START_PROBE_MAX_MS = 500;
+/** Probing a ready one. */
+const READY_PROBE_MS = 5_000;
+/** Own figures of a plugin are fetched this often. */
+const TELEMETRY_MS = 5_000;
+/** So many failed readiness probes in a row unroute; one lost answer does not. */
+const UNREADY_AFTER = 2;
+const TICKS_PER_S = 100;
+const KILL_GRACE_MS = 500;
+
+/** What apply may ask of any runtime; a cluster's would stand beside this one. */
+export type Runtime = {
+  /** Returns at once; what comes of it is observed. */
+  start(order: StartOrder): void;
+  stop(incarnation: string, order: { readonly plugin: DesiredPlugin | null; readonly failure: string | null }): void;
+  configure(incarnation: string, plugin: DesiredPlugin): void;
+  observe(): readonly ObservedProcess[];
+  histories(): Readonly<Record<string, History>>;
+  figures(incarnation: string): Figures;
+  /** Figures a plugin reported of itself. */
+  tell(incarnation: string, own: Readonly<Record<string, number>>): void;
+  /** Looks at every process: gone ones, memory, CPU time. Called each second. */
+  heartbeat(): void;
+  close(mode: 'stop' | 'leave'): Promise<void>;
+};
+
+export type StartOrder = { readonly slot: string; readonly plugin: DesiredPlugin; readonly specHash: string; readonly models: Observed['models']; readonly installed: string | null };
+export type Figures = { readonly cpu: number | null; readonly own: Readonly<Record<string, number>> };
+
+export type LocalOptions = LaunchPlace & {
+  readonly store: Store;
+  readonly traffic: Traffic;
+  readonly poke: () => void;
+  readonly event: (reason: string, plugin: string, message: string) => void;
+  readonly declaredOf: (plugin: string) => DesiredPlugin | null;
+  readonly random: () => number;
+};
+
+export function openLocal(options: LocalOptions): Runtime {
+  const { store, poke, event } = options;
+  const lives = new Map<string, Live>();
+  const bootId = hostBoot().bootId;
+  let closing = false;
+
+  // ─── Beginning ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  function start(order: StartOrder): void {
+    const live = newLive({ slot: order.slot, plugin: order.plugin.id, incarnation: randomUUID(), specHash: order.specHash, started: monotonic_ms(), adopted: false, configHash: order.plugin.configHash });
+    live.declared = order.plugin;
+    lives.set(live.incarnation, live);
+    void spawn(live, order).catch((error: unknown) => gone(live, { code: null, signal: null, error: String(error), at: monotonic_ms() }));
+  }
+
+  async function spawn(live: Live, order: StartOrder): Promise<void> {
+    const avoid = new Set([...lives.values()].map((other) => other.port));
+    live.port = await pickPort({ preferred: store.lastPort(live.slot), avoid, host: '127.0.0.1' });
+    const launch = prepareLaunch(options, { plugin: order.plugin, incarnation: live.incarnation, port: live.port, models: order.models, installed: order.installed });
+    // The row comes first: should bkg die between the two, the next one finds the process by its incarnation.
+    store.begin({ incarnation: live.incarnation, slot: live.slot, plugin: live.plugin, port: live.port, specHash: live.specHash, configHash: live.configHash, started: live.started });
+    const spawned = await spawnProcess({ ...launch, onExit: (exit) => gone(live, { ...exit, error: null, at: monotonic_ms() }) });
+    if (!spawned.ok) return gone(live, { code: null, signal: null, error: spawned.message, at: monotonic_ms() });
+    live.pid = spawned.pid;
+    live.startTicks = spawned.startTicks;
+    store.spawned(live.incarnation, spawned.pid, spawned.startTicks);
+    if (live.exit !== null) return;
+    event('PluginStarted', live.plugin, `process ${live.pid} on port ${live.port}`);
+    poke();
+    if (live.stop !== null) void end(live);
+    else watch(live, START_PROBE_MIN_MS);
+  }
+
+  /** Takes over what an earlier bkg left running, ends what cannot be told apart, counts what died unseen. */
+  function adopt(row: IncarnationRow): void {
+    const identity = row.pid === null || row.start_ticks === null ? null : { pid: row.pid, startTicks: row.start_ticks };
+    if (row.boot_id === bootId && identity !== null && isSame(identity)) {
+      const live = newLive({ slot: row.slot, plugin: row.plugin, incarnation: row.incarnation, specHash: row.spec_hash, started: row.started_ms, adopted: true, configHash: row.config_hash });
+      Object.assign(live, identity, { port: row.port });
+      lives.set(live.incarnation, live);
+      event('PluginAdopted', live.plugin, `process ${live.pid} was found running and taken over`);
+      watch(live, START_PROBE_MIN_MS);
+      return;
+    }
+    for (const pid of survivors(row.incarnation)) kill(pid);
+    store.end(row.incarnation);
+    if (row.boot_id !== bootId) return;
+    remember({ slot: row.slot, plugin: row.plugin, specHash: row.spec_hash }, { exit: { code: null, signal: null, error: null, at: monotonic_ms() }, expected: false, readyFor_ms: row.ready_ms === null ? null : monotonic_ms() - row.ready_ms });
+  }
+
+  // ─── Watching ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  function watch(live: Live, within_ms: number): void {
+    if (live.timer !== null) clearTimeout(live.timer);
+    live.timer = setTimeout(() => { void look(live, within_ms); }, within_ms);
+    live.timer.unref();
+  }
+
+  async function look(live: Live, waited_ms: number): Promise<void> {
+    if (live.exit !== null || live.stop !== null) return;
+    const declared = options.declaredOf(live.plugin) ?? live.declared;
+    if (declared === null) return watch(live, START_PROBE_MAX_MS);
+    const inbound = options.secrets.inbound(live.incarnation);
+    const answer = await probe({ port: live.port, path: declared.ready.path, inbound });
+    if (live.exit !== null || live.stop !== null) return;
+    judge(live, answer);
+    if (declared.live !== null && live.ready !== null) {
+      const alive = await probe({ port: live.port, path: declared.live.path, inbound });
+      if (alive.kind === 'refused') live.liveFailures += 1;
+      else if (alive.kind === 'ok') live.liveFailures = 0;
+    }
+    if (live.phase === 'ready' && declared.telemetryPath !== null && monotonic_ms() - live.lastTelemetry >= TELEMETRY_MS) {
+      live.lastTelemetry = monotonic_ms();
+      const told = await probe({ port: live.port, path: declared.telemetryPath, inbound });
+      if (told.kind === 'ok') live.own = figuresOf(told.body);
+    }
+    watch(live, live.phase === 'ready' ? READY_PROBE_MS : Math.min(START_PROBE_MAX_MS, Math.max(START_PROBE_MIN_MS, waited_ms * 1.5)));
+  }
+
+  function judge(live: Live, answer: ProbeAnswer): void {
+    if (answer.kind === 'unknown') return;
+    if (answer.kind === 'ok') {
+      live.probe = null;
+      live.unreadyProbes = 0;
+      if (live.phase === 'ready') return;
+      if (live.ready === null) {
+        live.ready = monotonic_ms();
+        store.ready(live.incarnation, live.ready);
+        event('PluginReady', live.plugin, `it answers on port ${live.port}, ${Math.round(live.ready - live.started)} ms after its start`);
+      }
+      live.phase = 'ready';
+      poke();
+      return;
+    }
+    live.probe = answer.said;
+    live.unreadyProbes += 1;
+    if (live.phase === 'ready' && live.unreadyProbes >= UNREADY_AFTER) {
+      live.phase = 'unready';
+      event('PluginUnhealthy', live.plugin, answer.said);
+      poke();
+    }
+  }
+
+  function heartbeat(): void {
+    const running = [...lives.values()].filter((live) => live.pid > 0 && live.exit === null);
+    for (const live of running) {
+      // A child's exit comes as an event; that of an adopted process can only be seen here.
+      if (live.adopted && !isSame(live)) gone(live, { code: null, signal: null, error: null, at: monotonic_ms() });
+    }
+    const samples = sampleGroups(running.map((live) => live.pid));
+    const now = monotonic_ms();
+    for (const live of running) {
+      const sample = samples.get(live.pid);
+      if (sample === undefined) continue;
+      if (live.cpuTicks !== null && now > live.cpuAt) live.cpu = Math.max(0, ((sample.cpu_ticks - live.cpuTicks) / TICKS_PER_S) * 1000 / (now - live.cpuAt) * 100);
+      live.cpuTicks = sample.cpu_ticks;
+      live.cpuAt = now;
+      live.rss_bytes = sample.rss_bytes;
+    }
+  }
+
+  // ─── Ending ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  function stop(incarnation: string, order: { readonly plugin: DesiredPlugin | null; readonly failure: string | null }): void {
+    const live = lives.get(incarnation);
+    if (live === undefined || live.stop !== null) return;
+    live.stop = { failure: order.failure };
+    if (live.timer !== null) clearTimeout(live.timer);
+    live.phase = 'draining';
+    if (live.pid > 0) void end(live);
+  }
+
+  /** Unrouted already: waits for what is in flight, asks the group to finish, ends what does not. */
+  async function end(live: Live): Promise<void> {
+    const how = (options.declaredOf(live.plugin) ?? live.declared)?.stop ?? { signal: 'SIGTERM' as const, drain_ms: 0, grace_ms: 10_000 };
+    if (live.stop?.failure === null) await drained(live, how.drain_ms);
+    live.phase = 'stopping';
+    poke();
+    const result = await stopGroup({ pid: live.pid, startTicks: live.startTicks, incarnation: live.incarnation, signal: how.signal, grace_ms: how.grace_ms });
+    if (result.killed) event('PluginKilled', live.plugin, `it did not finish within ${how.grace_ms / 1000} s of ${how.signal} and was killed`);
+    // A child's exit event may come a moment later than its disappearance.
+    setTimeout(() => gone(live, { code: null, signal: result.killed ? 'SIGKILL' : how.signal, error: null, at: monotonic_ms() }), live.adopted ? 0 : KILL_GRACE_MS).unref();
+  }
+
+  async function drained(live: Live, drain_ms: number): Promise<void> {
+    const until = monotonic_ms() + drain_ms;
+    while (options.traffic.inFlight(live.plugin) > 0 && monotonic_ms() < until && live.exit === null) await pause(20);
+  }
+
+  /** The one place where an incarnation ends. Its children go with it before another may start in the slot. */
+  function gone(live: Live, exit: Exit): void {
+    if (live.exit !== null) return;
+    live.exit = exit;
+    if (live.timer !== null) clearTimeout(live.timer);
+    const left = survivors(live.incarnation);
+    for (const pid of left) kill(pid);
+    const failure = live.stop?.failure ?? null;
+    const expected = live.stop !== null && failure === null;
+    remember(live, { exit, expected, readyFor_ms: live.ready === null ? null : exit.at - live.ready });
+    event(expected ? 'PluginStopped' : 'PluginFailed', live.plugin, describeEnd(exit, failure) + (left.length > 0 ? `; ${left.length} processes it had left behind were ended` : ''));
+    store.end(live.incarnation);
+    lives.delete(live.incarnation);
+    if (!closing) poke();
+  }
+
+  function remember(of: { readonly slot: string; readonly plugin: string; readonly specHash: string }, facts: { readonly exit: Exit; readonly expected: boolean; readonly readyFor_ms: number | null }): void {
+    const history = histories.get(of.slot) ?? emptyHistory(of.slot);
+    const restart = options.declaredOf(of.plugin)?.restart ?? { first_ms: 1_000, max_ms: 60_000 };
+    const next = afterExit(history, { ...facts, specHash: of.specHash, restart, random: options.random() });
+    histories.set(of.slot, next);
+    store.saveHistory(next);
+  }
+
+  const histories = new Map(store.histories().map((history) => [history.slot, history]));
+  for (const row of store.incarnations()) adopt(row);
+
+  return {
+    start, stop, heartbeat,
+    histories: () => Object.fromEntries(histories),
+    configure(incarnation, plugin) {
+      const live = lives.get(incarnation);
+      if (live === undefined) return;
+      writeConfig(options.home, plugin);
+      live.configHash = plugin.configHash;
+      live.declared = plugin;
+      store.configured(incarnation, plugin.configHash);
+      event('PluginConfigured', plugin.id, 'its live settings were handed over');
+      poke();
+    },
+    observe: () => [...lives.values()].map(observed),
+    figures: (incarnation) => ({ cpu: lives.get(incarnation)?.cpu ?? null, own: lives.get(incarnation)?.own ?? {} }),
+    tell(incarnation, own) {
+      const live = lives.get(incarnation);
+      if (live !== undefined) live.own = { ...live.own, ...own };
+    },
+    async close(mode) {
+      closing = true;
+      for (const live of lives.values()) if (live.timer !== null) clearTimeout(live.timer);
+      if (mode === 'leave') return;
+      for (const live of lives.values()) stop(live.incarnation, { plugin: live.declared, failure: null });
+      while (lives.size > 0) await pause(10);
+    },
+  };
+}
+
+const pause = (within_ms: number): Promise<void> => new Promise((resolve) => { setTimeout(resolve, within_ms); });
+
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It has gone by itself meanwhile: that is what was wanted.
+  }
+}

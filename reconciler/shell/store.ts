@@ -1,0 +1,131 @@
+// SQLite: what was started, what failed, what was asked, which revisions were in force. Never desired state.
+import Database from 'better-sqlite3';
+import { chmodSync } from 'node:fs';
+import type { Ask, History, ObservedModel } from '../core/types.ts';
+
+/** A lock held by another process blocks the event loop while it lasts: give up soon and try on a later tick. */
+const BUSY_TIMEOUT_MS = 50;
+/** Revisions kept with their text; older ones keep their row only. */
+const TEXTS_KEPT = 20;
+const SCHEMA_VERSION = 1;
+
+const SCHEMA = `
+  CREATE TABLE IF NOT EXISTS incarnations (
+    incarnation TEXT PRIMARY KEY, slot TEXT NOT NULL, plugin TEXT NOT NULL, boot_id TEXT NOT NULL,
+    pid INTEGER, start_ticks INTEGER, port INTEGER NOT NULL, spec_hash TEXT NOT NULL, config_hash TEXT NOT NULL,
+    started_ms REAL NOT NULL, ready_ms REAL) STRICT;
+  CREATE TABLE IF NOT EXISTS histories (slot TEXT PRIMARY KEY, boot_id TEXT NOT NULL, json TEXT NOT NULL) STRICT;
+  CREATE TABLE IF NOT EXISTS asks (id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, plugin TEXT NOT NULL, at_ms REAL NOT NULL, boot_id TEXT NOT NULL, actor TEXT NOT NULL) STRICT;
+  CREATE TABLE IF NOT EXISTS models (name TEXT PRIMARY KEY, json TEXT NOT NULL) STRICT;
+  CREATE TABLE IF NOT EXISTS ports (slot TEXT PRIMARY KEY, port INTEGER NOT NULL) STRICT;
+  CREATE TABLE IF NOT EXISTS revisions (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, revision TEXT NOT NULL, at TEXT NOT NULL, actor TEXT NOT NULL, source TEXT NOT NULL,
+    valid INTEGER NOT NULL, text TEXT) STRICT;
+`;
+
+export type IncarnationRow = {
+  readonly incarnation: string; readonly slot: string; readonly plugin: string; readonly boot_id: string;
+  readonly pid: number | null; readonly start_ticks: number | null; readonly port: number;
+  readonly spec_hash: string; readonly config_hash: string; readonly started_ms: number; readonly ready_ms: number | null;
+};
+
+export type RevisionRow = {
+  readonly seq: number; readonly revision: string; readonly at: string; readonly actor: string; readonly source: string; readonly valid: number;
+};
+
+export type Store = ReturnType<typeof openStore>;
+
+/** Opens `$BKG_HOME/bkg.db` (0600, WAL). Throws with a remedy when a newer bkg wrote it. */
+export function openStore(path: string, bootId: string) {
+  const db = new Database(path);
+  chmodSync(path, 0o600);
+  db.pragma('journal_mode = WAL');
+  db.pragma('synchronous = NORMAL');
+  db.pragma(`busy_timeout = ${BUSY_TIMEOUT_MS}`);
+  const version = db.pragma('user_version', { simple: true }) as number;
+  if (version > SCHEMA_VERSION) throw new Error(`${path} was written by a newer bkg (schema ${version}, this one knows ${SCHEMA_VERSION}): use that bkg, or another --home`);
+  db.exec(SCHEMA);
+  db.pragma(`user_version = ${SCHEMA_VERSION}`);
+  return {
+    ...incarnationRows(db, bootId),
+    ...askRows(db, bootId),
+    ...revisionRows(db),
+    ...modelRows(db),
+    close: (): void => { db.close(); },
+  };
+}
+
+function incarnationRows(db: Database.Database, bootId: string) {
+  const begin = db.prepare('INSERT INTO incarnations (incarnation, slot, plugin, boot_id, port, spec_hash, config_hash, started_ms) VALUES (@incarnation, @slot, @plugin, @bootId, @port, @specHash, @configHash, @started)');
+  const spawned = db.prepare('UPDATE incarnations SET pid = ?, start_ticks = ? WHERE incarnation = ?');
+  const ready = db.prepare('UPDATE incarnations SET ready_ms = ? WHERE incarnation = ?');
+  const configured = db.prepare('UPDATE incarnations SET config_hash = ? WHERE incarnation = ?');
+  const end = db.prepare('DELETE FROM incarnations WHERE incarnation = ?');
+  const all = db.prepare('SELECT * FROM incarnations');
+  const saveHistory = db.prepare('INSERT INTO histories (slot, boot_id, json) VALUES (?, ?, ?) ON CONFLICT (slot) DO UPDATE SET boot_id = excluded.boot_id, json = excluded.json');
+  const histories = db.prepare('SELECT json FROM histories WHERE boot_id = ?');
+  const savePort = db.prepare('INSERT INTO ports (slot, port) VALUES (?, ?) ON CONFLICT (slot) DO UPDATE SET port = excluded.port');
+  const port = db.prepare('SELECT port FROM ports WHERE slot = ?').pluck();
+  return {
+    begin: (row: { readonly incarnation: string; readonly slot: string; readonly plugin: string; readonly port: number; readonly specHash: string; readonly configHash: string; readonly started: number }): void => {
+      begin.run({ ...row, bootId });
+      savePort.run(row.slot, row.port);
+    },
+    spawned: (incarnation: string, pid: number, startTicks: number): void => { spawned.run(pid, startTicks, incarnation); },
+    ready: (incarnation: string, at: number): void => { ready.run(at, incarnation); },
+    configured: (incarnation: string, configHash: string): void => { configured.run(configHash, incarnation); },
+    end: (incarnation: string): void => { end.run(incarnation); },
+    incarnations: (): readonly IncarnationRow[] => all.all() as IncarnationRow[],
+    saveHistory: (history: History): void => { saveHistory.run(history.slot, bootId, JSON.stringify(history)); },
+    /** Times of another boot mean nothing, so only this boot's are read. */
+    histories: (): readonly History[] => (histories.all(bootId) as { json: string }[]).map((row) => JSON.parse(row.json) as History),
+    /** The port this slot had last, so that it keeps it while it is free. */
+    lastPort: (slot: string): number | null => (port.get(slot) as number | undefined) ?? null,
+  };
+}
+
+function askRows(db: Database.Database, bootId: string) {
+  const add = db.prepare('INSERT INTO asks (kind, plugin, at_ms, boot_id, actor) VALUES (?, ?, ?, ?, ?)');
+  // The newest ask of a kind says all that the older ones said.
+  const drop = db.prepare('DELETE FROM asks WHERE (kind = ? AND plugin = ?) OR boot_id <> ?');
+  const all = db.prepare('SELECT id, kind, plugin, at_ms AS at FROM asks WHERE boot_id = ?');
+  const put = db.transaction((ask: Omit<Ask, 'id'>, actor: string): number => {
+    drop.run(ask.kind, ask.plugin, bootId);
+    return Number(add.run(ask.kind, ask.plugin, ask.at, bootId, actor).lastInsertRowid);
+  });
+  return {
+    ask: (ask: Omit<Ask, 'id'>, actor: string): number => put.immediate(ask, actor),
+    asks: (): readonly Ask[] => all.all(bootId) as Ask[],
+  };
+}
+
+function revisionRows(db: Database.Database) {
+  const add = db.prepare('INSERT INTO revisions (revision, at, actor, source, valid, text) VALUES (?, ?, ?, ?, ?, ?)');
+  const forget = db.prepare('UPDATE revisions SET text = NULL WHERE text IS NOT NULL AND seq <= ? - ? AND seq <> (SELECT max(seq) FROM revisions WHERE valid = 1)');
+  const list = db.prepare('SELECT seq, revision, at, actor, source, valid FROM revisions ORDER BY seq DESC LIMIT ?');
+  const lastGood = db.prepare('SELECT seq, revision, text FROM revisions WHERE valid = 1 AND text IS NOT NULL ORDER BY seq DESC LIMIT 1');
+  const text = db.prepare('SELECT text FROM revisions WHERE revision = ? AND text IS NOT NULL ORDER BY seq DESC LIMIT 1').pluck();
+  return {
+    /** Returns the revision's seq. */
+    addRevision: (row: { readonly revision: string; readonly at: string; readonly actor: string; readonly source: string; readonly valid: boolean; readonly text: string }): number => {
+      const seq = Number(add.run(row.revision, row.at, row.actor, row.source, row.valid ? 1 : 0, row.text).lastInsertRowid);
+      forget.run(seq, TEXTS_KEPT);
+      return seq;
+    },
+    revisions: (limit: number): readonly RevisionRow[] => list.all(limit) as RevisionRow[],
+    lastGood: (): { readonly seq: number; readonly revision: string; readonly text: string } | null =>
+      (lastGood.get() as { seq: number; revision: string; text: string } | undefined) ?? null,
+    textOf: (revision: string): string | null => (text.get(revision) as string | undefined) ?? null,
+  };
+}
+
+function modelRows(db: Database.Database) {
+  const save = db.prepare('INSERT INTO models (name, json) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET json = excluded.json');
+  const drop = db.prepare('DELETE FROM models WHERE name = ?');
+  const all = db.prepare('SELECT json FROM models');
+  return {
+    saveModel: (model: ObservedModel): void => { save.run(model.name, JSON.stringify(model)); },
+    dropModel: (name: string): void => { drop.run(name); },
+    models: (): readonly ObservedModel[] => (all.all() as { json: string }[]).map((row) => JSON.parse(row.json) as ObservedModel),
+  };
+}
