@@ -211,7 +211,13 @@ export interface User {
    */
   password?: {
     hash?: string;
+    /**
+     * Name of the environment variable that holds it.
+     */
     env?: string;
+    /**
+     * File that holds it, relative to bkg.yaml.
+     */
     file?: string;
   };
 }

@@ -13,7 +13,7 @@ export type ServerFrame = StatusFrame | LogFrame | TelemetryFrame | ModelFrame |
  */
 export type Level = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal';
 /**
- * One operation on the declared state.
+ * One operation on the declared state: add, replace, test, remove, move or copy.
  */
 export type PatchOperation = ValueOperation | RemoveOperation | MoveOperation;
 /**
@@ -25,7 +25,7 @@ export type Pointer = string;
  */
 export type Patch = PatchOperation[];
 /**
- * What a plugin sends on the bus socket: JSON-RPC 2.0.
+ * What a plugin sends on the bus socket, JSON-RPC 2.0: register, log, health, telemetry or event.
  */
 export type BusMessage = BusRegister | BusLog | BusHealth | BusTelemetry | BusEvent;
 /**

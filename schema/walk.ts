@@ -1,0 +1,158 @@
+// Follows a pointer through a JSON Schema: what a place may hold, whether it is secret, what a change there costs.
+import base from './bkg.schema.json' with { type: 'json' };
+import manifest from './plugin.schema.json' with { type: 'json' };
+import wire from './wire.schema.json' with { type: 'json' };
+import { tokensOf } from './pointer.ts';
+
+/** A JSON Schema, or a part of one. */
+export type Schema = { readonly [keyword: string]: unknown };
+export type ScalarType = 'integer' | 'number' | 'boolean' | 'string';
+
+/** What stands in place of a secret. */
+export const MASK = '***';
+
+/** The schemas of the house by their `$id`. */
+export const schemas: Readonly<Record<string, Schema>> = {
+  'bkg.schema.json': base as Schema,
+  'plugin.schema.json': manifest as Schema,
+  'wire.schema.json': wire as Schema,
+};
+export const declaredSchema: Schema = base as Schema;
+export const manifestSchema: Schema = manifest as Schema;
+
+/** A chain of `$ref`s longer than this goes in a circle. */
+const REFS_MAX = 32;
+
+const isSchema = (value: unknown): value is Schema => typeof value === 'object' && value !== null && !Array.isArray(value);
+
+// Following a reference makes a merged copy; held so that the walk over 1,000 plugins makes it once. Weak: plugins' schemas go.
+const followed = new WeakMap<Schema, { readonly root: Schema; readonly target: Schema }>();
+
+/** The schema behind `$ref`, with the keywords beside the reference laid over it; itself where there is none. */
+export function deref(schema: Schema, root: Schema): Schema {
+  const known = followed.get(schema);
+  if (known?.root === root) return known.target;
+  let at = schema;
+  let home = root;
+  for (let step = 0; typeof at['$ref'] === 'string'; step++) {
+    const { $ref: reference, ...beside } = at as Schema & { readonly $ref: string };
+    const [file = '', fragment = ''] = reference.split('#');
+    home = file === '' ? home : (schemas[file] ?? home);
+    let target: unknown = home;
+    for (const token of tokensOf(decodeURIComponent(fragment))) target = isSchema(target) ? target[token] : undefined;
+    if (!isSchema(target) || step >= REFS_MAX) return beside;
+    at = { ...target, ...beside };
+  }
+  if (at !== schema) followed.set(schema, { root, target: at });
+  return at;
+}
+
+/** The schema of one member of an object or list; null where the schema says nothing of it. `schema` must be dereferenced. */
+export function childSchema(schema: Schema, key: string, root: Schema): Schema | null {
+  const properties = schema['properties'];
+  const own = isSchema(properties) && Object.hasOwn(properties, key) ? properties[key] : undefined;
+  if (isSchema(own)) return deref(own, root);
+  const { items } = schema;
+  if (isSchema(items) && /^[0-9]+$/.test(key)) return deref(items, root);
+  const patterns = schema['patternProperties'];
+  if (isSchema(patterns)) {
+    for (const [pattern, part] of Object.entries(patterns)) if (isSchema(part) && new RegExp(pattern, 'u').test(key)) return deref(part, root);
+  }
+  const rest = schema['additionalProperties'];
+  return isSchema(rest) ? deref(rest, root) : null;
+}
+
+/** The schemas from the root down to the pointer, dereferenced; null where the path leaves the schema. */
+function pathTo(pointer: string, root: Schema): readonly (Schema | null)[] {
+  const path: (Schema | null)[] = [deref(root, root)];
+  for (const token of tokensOf(pointer)) {
+    const above = path.at(-1) ?? null;
+    path.push(above === null ? null : childSchema(above, token, root));
+  }
+  return path;
+}
+
+/** The value of a keyword at the pointer, or of the nearest ancestor that has it. */
+function nearest(pointer: string, keyword: string, root: Schema): unknown {
+  return pathTo(pointer, root).findLast((schema) => schema !== null && keyword in schema)?.[keyword];
+}
+
+/** The schema of the place; null where the schema says nothing of it. */
+export function schemaAt(pointer: string, root: Schema = declaredSchema): Schema | null {
+  return pathTo(pointer, root).at(-1) ?? null;
+}
+
+/** Whether the place, or what it stands in, is marked `x-secret`. */
+export function isSecret(pointer: string, root: Schema = declaredSchema): boolean {
+  return nearest(pointer, 'x-secret', root) === true;
+}
+
+/** What a change there needs: nothing (`live`) or a new process (`restart`); null where nothing is marked. */
+export function applyOf(pointer: string, root: Schema = declaredSchema): 'live' | 'restart' | null {
+  const mark = nearest(pointer, 'x-apply', root);
+  return mark === 'live' || mark === 'restart' ? mark : null;
+}
+
+/** The scalar type a dereferenced schema asks for; null where several fit or none is named. */
+export function scalarTypeOf(schema: Schema | null): ScalarType | null {
+  if (schema === null) return null;
+  const named = (Array.isArray(schema['type']) ? schema['type'] : [schema['type']]).filter((type) => type !== 'null') as unknown[];
+  const [only] = named;
+  if (named.length === 1 && (only === 'integer' || only === 'number' || only === 'boolean' || only === 'string')) return only;
+  const values = 'const' in schema ? [schema['const']] : Array.isArray(schema['enum']) ? (schema['enum'] as unknown[]) : [];
+  const types = new Set(values.map((value) => (Number.isInteger(value) ? 'integer' : typeof value)));
+  const [type] = types;
+  return types.size === 1 && (type === 'integer' || type === 'number' || type === 'boolean' || type === 'string') ? type : null;
+}
+
+/** The scalar type the place asks for; null where it is no scalar or several fit. */
+export function scalarTypeAt(pointer: string, root: Schema = declaredSchema): ScalarType | null {
+  return scalarTypeOf(schemaAt(pointer, root));
+}
+
+// A reference with a default could carry the secret as that default, so only one without (or with an empty one) is shown.
+const plainReference = /^\$\{env:[A-Za-z_][A-Za-z0-9_]*(:-)?\}$/;
+
+/** A copy with every secret masked, by schema, never by its value. References stay: they are no secrets. */
+export function redact<T>(value: T, root: Schema = declaredSchema): T {
+  const visit = (at: unknown, schema: Schema | null, above: boolean): unknown => {
+    const secret = schema !== null && 'x-secret' in schema ? schema['x-secret'] === true : above;
+    if (Array.isArray(at)) return at.map((item, index) => visit(item, schema && childSchema(schema, String(index), root), secret));
+    if (typeof at === 'object' && at !== null) {
+      return Object.fromEntries(Object.entries(at).map(([key, item]) => [key, visit(item, schema && childSchema(schema, key, root), secret)]));
+    }
+    if (!secret || at === null || (typeof at === 'string' && plainReference.test(at))) return at;
+    return MASK;
+  };
+  return visit(value, deref(root, root), false) as T;
+}
+
+/**
+ * A copy with the schema's defaults filled in. A map left empty (`keys:` alone) counts as `{}`. What is complete already is
+ * not copied, so the result may share parts with the input; neither is to be changed.
+ */
+export function fillDefaults<T>(value: T, root: Schema): T {
+  const visit = (at: unknown, schema: Schema | null): unknown => {
+    if (schema === null) return at;
+    if (at === null && schema['type'] === 'object') at = {};
+    if (Array.isArray(at)) return isSchema(schema['items']) ? at.map((item, index) => visit(item, childSchema(schema, String(index), root))) : at;
+    if (!isSchema(at)) return at;
+    const filled: Record<string, unknown> = {};
+    for (const [key, item] of Object.entries(at)) put(filled, key, visit(item, childSchema(schema, key, root)));
+    const properties = isSchema(schema['properties']) ? schema['properties'] : {};
+    for (const [key, part] of Object.entries(properties)) {
+      if (Object.hasOwn(filled, key) || !isSchema(part)) continue;
+      const known = deref(part, root);
+      if ('default' in known) put(filled, key, visit(structuredClone(known['default']), known));
+    }
+    return filled;
+  };
+  return visit(value, deref(root, root)) as T;
+}
+
+// `__proto__` as a plain key of the file must stay data.
+function put(target: Record<string, unknown>, key: string, value: unknown): void {
+  if (key === '__proto__') Object.defineProperty(target, key, { value, enumerable: true, configurable: true, writable: true });
+  else target[key] = value;
+}
+
