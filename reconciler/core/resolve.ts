@@ -1,0 +1,154 @@
+// Declared + manifests + environment → Desired, or what is wrong with it: a pure function.
+import type { Key } from '../../schema/bkg.gen.ts';
+import { pointerOf, tokensOf } from '../../schema/pointer.ts';
+import { type FilledDeclared, validateDeclared, withDefaults } from '../../schema/validate.ts';
+import { declaredSchema } from '../../schema/walk.ts';
+import { suggest } from '../../schema/words.ts';
+import { type Env, interpolate } from './interpolate.ts';
+import { checkNeeds } from './needs.ts';
+import { type Base, resolveModel } from './resolve-model.ts';
+import { resolvePlugin } from './resolve-plugin.ts';
+import type { Desired, DesiredModel, DesiredPlugin, DesiredServer, Json, JsonObject, Package, Problem } from './types.ts';
+
+export type ResolveInput = {
+  /** The parsed file as typed: references still in it. */
+  readonly declared: Json;
+  readonly revision: string;
+  /** For every id of `usesOf`: its package, or why there is none. */
+  readonly packages: Readonly<Record<string, Package | Problem>>;
+  readonly env: Env;
+  readonly hash: (text: string) => string;
+  /** Keyed (HMAC): what it returns cannot be used to guess what went in. */
+  readonly seal: (text: string) => string;
+  readonly base: Base;
+};
+
+export type Resolved = {
+  /** Null when there is an error among the problems. */
+  readonly desired: Desired | null;
+  readonly problems: readonly Problem[];
+};
+
+const isObject = (value: unknown): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value);
+const memberOf = (value: Json | undefined, key: string): Json | undefined => (isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined);
+
+/** Settings follow the schema of the manifest and an inline manifest its own: both are resolved with the plugin. */
+const byTheirOwnSchema = (path: readonly string[]): boolean => path.length === 3 && path[0] === 'plugins' && (path[2] === 'config' || path[2] === 'manifest');
+
+const place = (env: Env) => ({ env, pointer: '', schema: declaredSchema, root: declaredSchema });
+
+export type Use = { readonly use: string | null; readonly manifest: Json | null };
+
+/** Which manifest each declared plugin wants: by name or folder (`use`), or inline. Takes any parsed file, also an invalid one. */
+export function usesOf(declared: Json, env: Env = {}): Readonly<Record<string, Use>> {
+  const plugins = memberOf(declared, 'plugins');
+  if (!isObject(plugins)) return {};
+  return Object.fromEntries(Object.entries(plugins).map(([id, plugin]): [string, Use] => {
+    const manifest = memberOf(plugin, 'manifest');
+    if (isObject(manifest)) return [id, { use: null, manifest }];
+    const use = memberOf(plugin, 'use');
+    const named = typeof use === 'string' ? interpolate(use, { env, pointer: '', schema: null, root: declaredSchema }).value : null;
+    return [id, { use: typeof named === 'string' && named !== '' ? named : id, manifest: null }];
+  }));
+}
+
+const PORT_MAX = 65_535;
+
+/** Ports in the environment win over those in the file. 0 asks for any free one. */
+function serverOf(filled: FilledDeclared, env: Env, problems: Problem[]): DesiredServer {
+  const { server } = filled;
+  const port = (key: 'web' | 'api' | 'bus', name: string): number => {
+    const text = env[name];
+    if (text === undefined || text === '') return server.ports[key];
+    if (/^[0-9]+$/.test(text) && Number(text) <= PORT_MAX) return Number(text);
+    problems.push({
+      code: 'WrongEnvironment', pointer: pointerOf(['server', 'ports', key]), line: null, column: null, severity: 'error',
+      message: `The environment variable ${name} must be a port (0 to ${PORT_MAX}), but is ${JSON.stringify(text)}.`, hint: `Set ${name} to a number, or unset it.`,
+    });
+    return server.ports[key];
+  };
+  const ports = { web: port('web', 'BKG_WEB_PORT'), api: port('api', 'BKG_API_PORT'), bus: port('bus', 'BKG_PLUGIN_BUS_PORT') };
+  return { host: server.host, ports, rateLimit: { requestsPerMinute: server.rateLimit.requestsPerMinute } };
+}
+
+/** Keys that name people or plugins that are not there: they can do nothing, which is no reason to refuse the file. */
+function checkKeys(filled: FilledDeclared): readonly Problem[] {
+  const users = Object.keys(filled.users);
+  const plugins = Object.keys(filled.plugins);
+  const warn = (code: string, path: readonly (string | number)[], message: string, hint: string | null): Problem =>
+    ({ code, pointer: pointerOf(['keys', ...path]), line: null, column: null, message, hint, severity: 'warning' });
+  return Object.entries(filled.keys).flatMap(([id, key]: [string, Key]) => [
+    ...(Object.hasOwn(filled.users, key.user) ? [] : [warn('UnknownUser', [id, 'user'], `Key ${id} belongs to ${JSON.stringify(key.user)}, who is not declared: nobody can use it.`, suggest(key.user, users, 'Declared') ?? 'Declare the user, or remove the key.')]),
+    ...(key.plugins ?? []).flatMap((name, index) => (Object.hasOwn(filled.plugins, name) ? [] : [warn('UnknownPlugin', [id, 'plugins', index], `Key ${id} names the plugin ${JSON.stringify(name)}, which is not declared.`, suggest(name, plugins, 'Declared'))])),
+  ]);
+}
+
+type Sections = { readonly whole: boolean; readonly has: (section: string, name?: string) => boolean };
+
+/** Where there are mistakes already: what follows looks only at sound parts, so that it says nothing twice. */
+function damaged(problems: readonly Problem[]): Sections {
+  const sections = new Set<string>();
+  const members = new Set<string>();
+  for (const { pointer } of problems) {
+    const [section = '', name] = tokensOf(pointer);
+    if (name === undefined) sections.add(section);
+    else members.add(pointerOf([section, name]));
+  }
+  return {
+    whole: sections.has(''),
+    has: (section, name) => sections.has(section) || (name !== undefined && members.has(pointerOf([section, name]))),
+  };
+}
+
+/** Resolves a whole file. Says as much as it can in one go: a mistake in one plugin does not hide those of another. */
+export function resolve(input: ResolveInput): Resolved {
+  const done = interpolate(input.declared, place(input.env), byTheirOwnSchema);
+  const filled = withDefaults(done.value);
+  const missing = new Set(done.problems.map((one) => one.pointer));
+  const wrong = validateDeclared(filled, { hidden: (pointer) => done.resolved.has(pointer) }).filter((one) => !missing.has(one.pointer));
+  const problems: Problem[] = [...done.problems, ...wrong];
+  const broken = damaged(problems);
+  if (!isObject(filled)) return { desired: null, problems };
+
+  const models = broken.has('models') ? [] : modelsOf(input, filled, broken);
+  const plugins = broken.has('plugins') ? [] : pluginsOf(input, filled, { broken, problems });
+  if (!broken.has('users') && !broken.has('keys') && wrong.every((one) => !one.pointer.startsWith('/keys/'))) problems.push(...checkKeys(filled));
+  const server = broken.has('server') || problems.some((one) => one.pointer.startsWith('/server/')) ? null : serverOf(filled, input.env, problems);
+  if (server === null || problems.some((one) => one.severity === 'error')) return { desired: null, problems };
+  return { desired: { revision: input.revision, server, drift: filled.drift, plugins, models }, problems };
+}
+
+function modelsOf(input: ResolveInput, filled: FilledDeclared, broken: Sections): readonly DesiredModel[] {
+  const typed = memberOf(input.declared, 'models');
+  return Object.entries(filled.models).flatMap(([name, model]) => {
+    if (broken.has('models', name)) return [];
+    const source = memberOf(memberOf(typed, name), 'source');
+    const desired = resolveModel({ name, model, typed: typeof source === 'string' ? source : model.source }, input.base, input);
+    return desired === null ? [] : [desired];
+  });
+}
+
+function pluginsOf(input: ResolveInput, filled: FilledDeclared, found: { readonly broken: Sections; readonly problems: Problem[] }): readonly DesiredPlugin[] {
+  const typed = memberOf(input.declared, 'plugins');
+  const declared = isObject(filled.models) ? filled.models : {};
+  const models = Object.fromEntries(Object.entries(declared).map(([name, model]) => [name, model?.state ?? 'present']));
+  const needs: Record<string, readonly string[]> = {};
+  const plugins: DesiredPlugin[] = [];
+  for (const [id, plugin] of Object.entries(filled.plugins)) {
+    needs[id] = [];
+    if (found.broken.has('plugins', id)) continue;
+    needs[id] = plugin.needs;
+    const known = Object.hasOwn(input.packages, id) ? input.packages[id] : undefined;
+    if (known === undefined) throw new Error(`no package was handed in for the plugin ${id}`);
+    if (!('manifest' in known)) {
+      found.problems.push(known);
+      continue;
+    }
+    const typedEnv = memberOf(memberOf(typed, id), 'env');
+    const result = resolvePlugin({ id, plugin, typedEnv: isObject(typedEnv) ? typedEnv : {}, package: known, models, env: input.env, hashing: input });
+    found.problems.push(...result.problems);
+    if (result.desired !== null) plugins.push(result.desired);
+  }
+  found.problems.push(...checkNeeds(needs));
+  return plugins;
+}
