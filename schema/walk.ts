@@ -127,27 +127,46 @@ export function redact<T>(value: T, root: Schema = declaredSchema): T {
   return visit(value, deref(root, root), false) as T;
 }
 
+type Default = { readonly key: string; readonly value: unknown };
+const defaults = new WeakMap<Schema, { readonly root: Schema; readonly list: readonly Default[] }>();
+
+/** The defaults an object of this schema gets, complete down to the leaves. Made once, frozen, since every object shares them. */
+function defaultsOf(schema: Schema, root: Schema): readonly Default[] {
+  const known = defaults.get(schema);
+  if (known?.root === root) return known.list;
+  const list: Default[] = [];
+  for (const [key, part] of Object.entries(isSchema(schema['properties']) ? schema['properties'] : {})) {
+    if (!isSchema(part)) continue;
+    const about = deref(part, root);
+    if ('default' in about) list.push({ key, value: frozen(fill(about['default'], about, root)) });
+  }
+  defaults.set(schema, { root, list });
+  return list;
+}
+
+function frozen(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return value;
+  // A copy, for a default comes out of the schema, which is not ours to freeze.
+  return Object.freeze(Array.isArray(value) ? value.map(frozen) : Object.fromEntries(Object.entries(value).map(([key, item]) => [key, frozen(item)])));
+}
+
+function fill(at: unknown, schema: Schema | null, root: Schema): unknown {
+  if (schema === null) return at;
+  if (at === null && schema['type'] === 'object') at = {};
+  if (Array.isArray(at)) return isSchema(schema['items']) ? at.map((item, index) => fill(item, childSchema(schema, String(index), root), root)) : at;
+  if (!isSchema(at)) return at;
+  const filled: Record<string, unknown> = {};
+  for (const key of Object.keys(at)) put(filled, key, fill(at[key], childSchema(schema, key, root), root));
+  for (const { key, value } of defaultsOf(schema, root)) if (!Object.hasOwn(filled, key)) put(filled, key, value);
+  return filled;
+}
+
 /**
- * A copy with the schema's defaults filled in. A map left empty (`keys:` alone) counts as `{}`. What is complete already is
- * not copied, so the result may share parts with the input; neither is to be changed.
+ * A copy with the schema's defaults filled in. A map left empty (`keys:` alone) counts as `{}`. Defaults are shared and frozen,
+ * and what needs none is not copied: the result is not to be changed.
  */
 export function fillDefaults<T>(value: T, root: Schema): T {
-  const visit = (at: unknown, schema: Schema | null): unknown => {
-    if (schema === null) return at;
-    if (at === null && schema['type'] === 'object') at = {};
-    if (Array.isArray(at)) return isSchema(schema['items']) ? at.map((item, index) => visit(item, childSchema(schema, String(index), root))) : at;
-    if (!isSchema(at)) return at;
-    const filled: Record<string, unknown> = {};
-    for (const [key, item] of Object.entries(at)) put(filled, key, visit(item, childSchema(schema, key, root)));
-    const properties = isSchema(schema['properties']) ? schema['properties'] : {};
-    for (const [key, part] of Object.entries(properties)) {
-      if (Object.hasOwn(filled, key) || !isSchema(part)) continue;
-      const known = deref(part, root);
-      if ('default' in known) put(filled, key, visit(structuredClone(known['default']), known));
-    }
-    return filled;
-  };
-  return visit(value, deref(root, root)) as T;
+  return fill(value, deref(root, root), root) as T;
 }
 
 // `__proto__` as a plain key of the file must stay data.

@@ -20,8 +20,17 @@ function namesIn(argument: string): readonly string[] {
 
 export type Placeholder = { readonly name: string; readonly inGroup: boolean; readonly path: readonly number[] };
 
+// By identity: a thousand instances share one template.
+const found = new WeakMap<ArgvTemplate, readonly Placeholder[]>();
+
 /** Every placeholder of a template, with its place. */
 export function placeholdersOf(run: ArgvTemplate): readonly Placeholder[] {
+  let list = found.get(run);
+  if (list === undefined) found.set(run, list = search(run));
+  return list;
+}
+
+function search(run: ArgvTemplate): readonly Placeholder[] {
   return run.flatMap((part, index): readonly Placeholder[] =>
     typeof part === 'string'
       ? namesIn(part).map((name) => ({ name, inGroup: false, path: [index] }))

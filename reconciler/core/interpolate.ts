@@ -1,7 +1,7 @@
 // Replaces `${env:NAME}` and `${env:NAME:-default}` in the scalars of parsed data; never in its keys.
-import { type ScalarType, type Schema, childSchema, deref, scalarTypeOf } from '../../schema/walk.ts';
+import { type ScalarType, type Schema, scalarTypeAt } from '../../schema/walk.ts';
 import { labelOf, pointerOf } from '../../schema/pointer.ts';
-import type { Json, Problem } from './types.ts';
+import type { Json, JsonObject, Problem } from './types.ts';
 
 export type Env = Readonly<Record<string, string | undefined>>;
 
@@ -13,7 +13,7 @@ export type Interpolated = {
   readonly resolved: ReadonlySet<string>;
 };
 
-export type Place = { readonly env: Env; readonly pointer: string; readonly schema: Schema | null; readonly root: Schema };
+export type Place = { readonly env: Env; readonly pointer: string; readonly schema: Schema | null };
 
 // One pass from left to right: an escape, a reference, or a reference somebody got wrong. Any other ${…} is left to the plugin.
 const pattern = /\$\$\{|\$\{env:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}|\$\{env(?![A-Za-z0-9_])[^}]*\}?/g;
@@ -64,43 +64,36 @@ export function escapeReferences(text: string): string {
 }
 
 /**
- * Resolves every reference below a place. `schema` is what that place may hold (null: anything) and decides the type of a
+ * Resolves every reference below a place. `schema` is that of the place, a root of its own (null: anything), and decides the type of a
  * whole-scalar reference; `skip` leaves out parts that follow another schema.
  */
 export function interpolate(value: Json, place: Place, skip: (path: readonly string[]) => boolean = () => false): Interpolated {
   const problems: Problem[] = [];
   const resolved = new Set<string>();
   const path: string[] = [];
-  const visit = (at: Json, schema: Schema | null): Json => {
+  const visit = (at: Json): Json => {
     if (typeof at === 'string') {
       if (!at.includes('${')) return at;
-      const pointer = place.pointer + pointerOf(path);
-      if (/\$\{env:/.test(at)) resolved.add(pointer);
-      return replaceIn(at, { env: place.env, pointer, type: scalarTypeOf(schema) }, problems);
+      const below = pointerOf(path);
+      const pointer = place.pointer + below;
+      if (at.includes('${env:')) resolved.add(pointer);
+      const type = place.schema === null ? null : scalarTypeAt(below, place.schema);
+      return replaceIn(at, { env: place.env, pointer, type }, problems);
     }
     if (typeof at !== 'object' || at === null || skip(path)) return at;
-    const below = (key: string, item: Json): Json => {
+    // Most of a file holds no reference: nothing is copied before the first.
+    let copy: Record<string, Json> | null = null;
+    for (const key of Object.keys(at)) {
+      const item = (at as JsonObject)[key] as Json;
       path.push(key);
-      const next = visit(item, schema && childSchema(schema, key, place.root));
+      const next = visit(item);
       path.pop();
-      return next;
-    };
-    let changed = false;
-    if (Array.isArray(at)) {
-      const items = (at as readonly Json[]).map((item, index) => {
-        const next = below(String(index), item);
-        changed ||= next !== item;
-        return next;
-      });
-      return changed ? items : at;
+      if (next === item) continue;
+      copy ??= (Array.isArray(at) ? [...at] : { ...at }) as Record<string, Json>;
+      copy[key] = next;
     }
-    const entries = Object.entries(at).map(([key, item]) => {
-      const next = below(key, item);
-      changed ||= next !== item;
-      return [key, next] as const;
-    });
-    return changed ? Object.fromEntries(entries) : at;
+    return copy ?? at;
   };
-  const done = visit(value, place.schema && deref(place.schema, place.root));
+  const done = visit(value);
   return { value: done, problems, resolved };
 }

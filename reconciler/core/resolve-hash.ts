@@ -5,18 +5,18 @@ import type { ArgvTemplate, Json, JsonObject } from './types.ts';
 /** Raised when the launch tuple gets another shape: every process then restarts once. */
 const LAUNCH_VERSION = 1;
 
-export type Hashing = {
-  readonly hash: (text: string) => string;
-  /** Keyed (HMAC), so that a stored hash cannot be used to guess a secret. */
-  readonly seal: (text: string) => string;
-};
+const CONFIG_VERSION = 1;
+
+/** A keyed hash (HMAC): what it returns may be stored and shown, and cannot be used to guess a secret that went in. */
+export type Seal = (text: string) => string;
 
 /** JSON with sorted keys: equal data, equal text. */
 export function canonical(value: Json | undefined): string {
   if (Array.isArray(value)) return `[${(value as readonly Json[]).map(canonical).join(',')}]`;
   if (typeof value === 'object' && value !== null) {
-    const entries = Object.entries(value as JsonObject).sort(([a], [b]) => (a < b ? -1 : 1));
-    return `{${entries.map(([key, item]) => `${JSON.stringify(key)}:${canonical(item)}`).join(',')}}`;
+    let text = '';
+    for (const key of Object.keys(value).sort()) text += `${text === '' ? '' : ','}${JSON.stringify(key)}:${canonical((value as JsonObject)[key])}`;
+    return `{${text}}`;
   }
   return JSON.stringify(value ?? null);
 }
@@ -51,13 +51,13 @@ export type Launch = {
  * Hash of everything that forces a restart. The template together with the settings decides the argv, so both stand for it;
  * port, data folder and the models' bytes are left out.
  */
-export function launchHash(launch: Launch, { hash, seal }: Hashing): string {
-  const kept = withoutLive(launch.config, launch.configSchema);
-  const sealed = seal(canonical({ run: launch.run, env: launch.env, config: kept }));
-  return hash(canonical({ v: LAUNCH_VERSION, code: launch.contentHash, models: launch.models, sealed }));
+export function launchHash(launch: Launch, seal: Seal): string {
+  const { contentHash: code, run, env, models } = launch;
+  const config = withoutLive(launch.config, launch.configSchema);
+  return seal(canonical({ v: LAUNCH_VERSION, code, run, env, models, config }));
 }
 
 /** Hash of all settings; keyed, because a setting may be a secret out of the environment. */
-export function configHash(config: JsonObject, { hash, seal }: Hashing): string {
-  return hash(seal(canonical(config)));
+export function configHash(config: JsonObject, seal: Seal): string {
+  return seal(canonical({ v: CONFIG_VERSION, config }));
 }

@@ -1,6 +1,6 @@
 // Where a model comes from: the text of its source taken apart.
 import type { Model } from '../../schema/bkg.gen.ts';
-import { type Hashing, canonical } from './resolve-hash.ts';
+import { canonical } from './resolve-hash.ts';
 import type { DesiredModel, ModelSource } from './types.ts';
 
 export type Base = {
@@ -43,7 +43,7 @@ function harmless(text: string): string {
 export type ModelInput = { readonly name: string; readonly model: Model & { readonly state: NonNullable<Model['state']> }; readonly typed: string };
 
 /** One desired model; null when its source is of no known form (validation has said so). */
-export function resolveModel(input: ModelInput, base: Base, { hash }: Hashing): DesiredModel | null {
+export function resolveModel(input: ModelInput, base: Base, hash: (text: string) => string): DesiredModel | null {
   const source = parseSource(input.model.source, base);
   if (source === null) return null;
   const sha256 = input.model.sha256 ?? null;

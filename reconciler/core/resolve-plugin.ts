@@ -5,7 +5,7 @@ import { type Schema, fillDefaults, manifestSchema } from '../../schema/walk.ts'
 import { suggest } from '../../schema/words.ts';
 import { configAt, placeholdersOf } from './argv.ts';
 import { type Env, interpolate } from './interpolate.ts';
-import { type Hashing, configHash, launchHash } from './resolve-hash.ts';
+import { type Seal, configHash, launchHash } from './resolve-hash.ts';
 import { type FilledManifest, capabilitiesOf, limitsOf, readManifest } from './resolve-manifest.ts';
 import type { ArgvTemplate, DesiredPlugin, Json, JsonObject, Manifest, ModelRole, Package, Problem } from './types.ts';
 import { parseDuration_ms, parsePercent, parseSize_bytes } from './units.ts';
@@ -20,7 +20,7 @@ export type PluginInput = {
   /** State of every declared model by name. */
   readonly models: Readonly<Record<string, string>>;
   readonly env: Env;
-  readonly hashing: Hashing;
+  readonly seal: Seal;
 };
 
 export type PluginResult = { readonly desired: DesiredPlugin | null; readonly problems: readonly Problem[] };
@@ -41,7 +41,7 @@ function manifestOf(input: PluginInput): { readonly package: Package; readonly m
   let { manifest } = input.package;
   const problems: Problem[] = [];
   if (inline) {
-    const done = interpolate(manifest as unknown as Json, { env: input.env, pointer: at, schema: manifestSchema, root: manifestSchema });
+    const done = interpolate(manifest as unknown as Json, { env: input.env, pointer: at, schema: manifestSchema });
     problems.push(...done.problems);
     manifest = done.value as unknown as Manifest;
   }
@@ -55,7 +55,7 @@ function manifestOf(input: PluginInput): { readonly package: Package; readonly m
 
 function settingsOf(input: PluginInput, schema: Schema): { readonly config: JsonObject; readonly problems: readonly Problem[] } {
   const at = pointerOf(['plugins', input.id, 'config']);
-  const done = interpolate(input.plugin.config as JsonObject, { env: input.env, pointer: at, schema, root: schema });
+  const done = interpolate(input.plugin.config as JsonObject, { env: input.env, pointer: at, schema });
   const config = fillDefaults(done.value, schema) as JsonObject;
   const missing = new Set(done.problems.map((one) => one.pointer));
   const wrong = validateConfig(schema, config, at, { hidden: (pointer) => done.resolved.has(pointer) }).filter((one) => !missing.has(one.pointer));
@@ -183,8 +183,8 @@ export function resolvePlugin(input: PluginInput): PluginResult {
     calls: manifest.calls,
     grants: grants.grants,
     telemetryPath: manifest.telemetry?.http ?? null,
-    launchHash: launchHash(launch, input.hashing),
-    configHash: configHash(settings.config, input.hashing),
+    launchHash: launchHash(launch, input.seal),
+    configHash: configHash(settings.config, input.seal),
   };
   return { desired, problems };
 }

@@ -35,7 +35,7 @@ const memberOf = (value: Json | undefined, key: string): Json | undefined => (is
 /** Settings follow the schema of the manifest and an inline manifest its own: both are resolved with the plugin. */
 const byTheirOwnSchema = (path: readonly string[]): boolean => path.length === 3 && path[0] === 'plugins' && (path[2] === 'config' || path[2] === 'manifest');
 
-const place = (env: Env) => ({ env, pointer: '', schema: declaredSchema, root: declaredSchema });
+const place = (env: Env) => ({ env, pointer: '', schema: declaredSchema });
 
 export type Use = { readonly use: string | null; readonly manifest: Json | null };
 
@@ -47,7 +47,7 @@ export function usesOf(declared: Json, env: Env = {}): Readonly<Record<string, U
     const manifest = memberOf(plugin, 'manifest');
     if (isObject(manifest)) return [id, { use: null, manifest }];
     const use = memberOf(plugin, 'use');
-    const named = typeof use === 'string' ? interpolate(use, { env, pointer: '', schema: null, root: declaredSchema }).value : null;
+    const named = typeof use === 'string' ? interpolate(use, { env, pointer: '', schema: null }).value : null;
     return [id, { use: typeof named === 'string' && named !== '' ? named : id, manifest: null }];
   }));
 }
@@ -123,7 +123,7 @@ function modelsOf(input: ResolveInput, filled: FilledDeclared, broken: Sections)
   return Object.entries(filled.models).flatMap(([name, model]) => {
     if (broken.has('models', name)) return [];
     const source = memberOf(memberOf(typed, name), 'source');
-    const desired = resolveModel({ name, model, typed: typeof source === 'string' ? source : model.source }, input.base, input);
+    const desired = resolveModel({ name, model, typed: typeof source === 'string' ? source : model.source }, input.base, input.hash);
     return desired === null ? [] : [desired];
   });
 }
@@ -145,7 +145,7 @@ function pluginsOf(input: ResolveInput, filled: FilledDeclared, found: { readonl
       continue;
     }
     const typedEnv = memberOf(memberOf(typed, id), 'env');
-    const result = resolvePlugin({ id, plugin, typedEnv: isObject(typedEnv) ? typedEnv : {}, package: known, models, env: input.env, hashing: input });
+    const result = resolvePlugin({ id, plugin, typedEnv: isObject(typedEnv) ? typedEnv : {}, package: known, models, env: input.env, seal: input.seal });
     found.problems.push(...result.problems);
     if (result.desired !== null) plugins.push(result.desired);
   }
