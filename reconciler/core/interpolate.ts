@@ -47,7 +47,7 @@ function replaceIn(text: string, place: { readonly env: Env; readonly pointer: s
         'Write ${env:NAME} or ${env:NAME:-default}; for the characters themselves write $${env…'));
       return found;
     }
-    const value = place.env[name];
+    const value = Object.hasOwn(place.env, name) ? place.env[name] : undefined;
     // As in a shell, :- also stands in for a variable that is set but empty.
     if (fallback !== undefined) return value === undefined || value === '' ? fallback : value;
     if (value !== undefined) return value;
@@ -60,7 +60,7 @@ function replaceIn(text: string, place: { readonly env: Env; readonly pointer: s
 
 /** Escapes a text so that interpolation gives it back as it is. */
 export function escapeReferences(text: string): string {
-  return text.replaceAll('${', '$${');
+  return text.replaceAll('${', () => '$${'); // a function: in a plain replacement `$$` means `$`
 }
 
 /**

@@ -107,7 +107,8 @@ export function resolve(input: ResolveInput): Resolved {
   const missing = new Set(done.problems.map((one) => one.pointer));
   const wrong = validateDeclared(filled, { hidden: (pointer) => done.resolved.has(pointer) }).filter((one) => !missing.has(one.pointer));
   const problems: Problem[] = [...done.problems, ...wrong];
-  const broken = damaged(problems);
+  // A variable missing for a plugin's environment leaves the rest of the plugin sound: its other mistakes are said too.
+  const broken = damaged([...wrong, ...done.problems.filter((one) => tokensOf(one.pointer)[2] !== 'env')]);
   if (!isObject(filled)) return { desired: null, problems };
 
   const models = broken.has('models') ? [] : modelsOf(input, filled, broken);
