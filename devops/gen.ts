@@ -42,7 +42,9 @@ async function main(check: boolean): Promise<number> {
   const old = await stale();
   if (check) {
     if (old.length === 0) return 0;
-    process.stderr.write(`gen: schema/${old.join(', schema/')} not as the schema says: run \`node devops/gen.ts\` and commit the result.\n`);
+    process.stderr.write(
+      `gen: schema/${old.join(', schema/')} not as the schema says: run \`node devops/gen.ts\` and commit the result.\n`,
+    );
     return 1;
   }
   for (const file of old) {

@@ -11,7 +11,10 @@ const manifest: Manifest = {
   description: 'A server.',
   models: { chat: { format: 'gguf', required: true } },
   config: {
-    $id: 'own', type: 'object', additionalProperties: false, definitions: { size: { type: 'integer', minimum: 1 } },
+    $id: 'own',
+    type: 'object',
+    additionalProperties: false,
+    definitions: { size: { type: 'integer', minimum: 1 } },
     properties: { contextSize: { $ref: '#/definitions/size' }, tree: { $ref: '#/properties/contextSize' }, mode: { enum: ['a', 'b'] } },
   },
 };
@@ -39,7 +42,9 @@ test('settings and roles of a declared plugin are checked; other plugins stay op
   assert.not(check(file({ models: { embed: 'm' } })));
   assert.not(check(file({ models: {} })), 'the required role is missing');
   assert.ok(check({ version: 1, plugins: { other: { config: { anything: 1 } } } }));
-  const settings = ((((schema['properties'] as Schema)['plugins'] as Schema)['properties'] as Schema)['llm'] as Schema)['properties'] as Schema;
+  const settings = ((((schema['properties'] as Schema)['plugins'] as Schema)['properties'] as Schema)['llm'] as Schema)[
+    'properties'
+  ] as Schema;
   assert.is(((settings['config'] as Schema)['properties'] as Record<string, Schema>)['mode']?.['enum'] instanceof Array, true);
 });
 
@@ -52,7 +57,12 @@ test('inline manifests are checked too', () => {
 test('for editors, references stand wherever a scalar does, and names stay names', () => {
   const plain = compile(composedSchema({ llm: manifest }));
   const editor = compile(composedSchema({ llm: manifest }, { references: true }));
-  const text = { version: 1, server: { ports: { web: '${env:PORT:-80}' } }, models: { m: { source: '${env:M:-hf://a/b/c}' } }, plugins: { llm: { state: '${env:S}', models: { chat: 'm' }, config: { contextSize: '${env:N}' } } } };
+  const text = {
+    version: 1,
+    server: { ports: { web: '${env:PORT:-80}' } },
+    models: { m: { source: '${env:M:-hf://a/b/c}' } },
+    plugins: { llm: { state: '${env:S}', models: { chat: 'm' }, config: { contextSize: '${env:N}' } } },
+  };
   assert.not(plain(text));
   assert.ok(editor(text), JSON.stringify(editor.errors));
   assert.not(editor({ version: 1, plugins: { 'Not A Name': {} } }));

@@ -15,7 +15,19 @@ const isObject = (value: unknown): value is Open => typeof value === 'object' &&
 /** Keywords whose members are schemas by name. */
 const maps = new Set(['properties', 'patternProperties', 'definitions', '$defs', 'dependencies']);
 /** Keywords that hold a schema, or a list of them. */
-const parts = new Set(['additionalProperties', 'items', 'additionalItems', 'contains', 'not', 'if', 'then', 'else', 'allOf', 'anyOf', 'oneOf']);
+const parts = new Set([
+  'additionalProperties',
+  'items',
+  'additionalItems',
+  'contains',
+  'not',
+  'if',
+  'then',
+  'else',
+  'allOf',
+  'anyOf',
+  'oneOf',
+]);
 
 /** A copy with `change` applied to every schema in it, innermost first. */
 function mapSchema(schema: unknown, change: (schema: Open) => Open): unknown {
@@ -23,7 +35,8 @@ function mapSchema(schema: unknown, change: (schema: Open) => Open): unknown {
   if (!isObject(schema)) return schema;
   const copy: Open = {};
   for (const [keyword, value] of Object.entries(schema)) {
-    if (maps.has(keyword) && isObject(value)) copy[keyword] = Object.fromEntries(Object.entries(value).map(([name, part]) => [name, mapSchema(part, change)]));
+    if (maps.has(keyword) && isObject(value))
+      copy[keyword] = Object.fromEntries(Object.entries(value).map(([name, part]) => [name, mapSchema(part, change)]));
     else copy[keyword] = parts.has(keyword) ? mapSchema(value, change) : value;
   }
   return change(copy);
@@ -58,19 +71,37 @@ function instanceSchema(manifest: Manifest, pointer: string): Open {
   const properties = plugin['properties'] as Open;
   const models = properties['models'] as Open;
   const settings = manifest.config ?? { type: 'object', additionalProperties: false };
-  const roles = Object.entries(manifest.models ?? {}).map(([role, about]) => [role, {
-    $ref: '#/definitions/name',
-    description: [about.description, about.format && about.format !== 'any' ? `(${about.format})` : null, about.required ? 'Required.' : null].filter(Boolean).join(' ') || `Model for ${role}.`,
-  }]);
-  const required = Object.entries(manifest.models ?? {}).filter(([, about]) => about.required).map(([role]) => role);
+  const roles = Object.entries(manifest.models ?? {}).map(([role, about]) => [
+    role,
+    {
+      $ref: '#/definitions/name',
+      description:
+        [about.description, about.format && about.format !== 'any' ? `(${about.format})` : null, about.required ? 'Required.' : null]
+          .filter(Boolean)
+          .join(' ') || `Model for ${role}.`,
+    },
+  ]);
+  const required = Object.entries(manifest.models ?? {})
+    .filter(([, about]) => about.required)
+    .map(([role]) => role);
   const { additionalProperties: _any, ...modelsRest } = models;
   return {
     ...plugin,
     ...(manifest.description === undefined ? {} : { description: manifest.description }),
     properties: {
       ...properties,
-      models: { ...modelsRest, properties: Object.fromEntries(roles), additionalProperties: false, ...(required.length > 0 ? { required } : {}) },
-      config: { description: (properties['config'] as Open)['description'], default: {}, 'x-apply': 'restart', ...embedded(settings, `${pointer}/properties/config`) },
+      models: {
+        ...modelsRest,
+        properties: Object.fromEntries(roles),
+        additionalProperties: false,
+        ...(required.length > 0 ? { required } : {}),
+      },
+      config: {
+        description: (properties['config'] as Open)['description'],
+        default: {},
+        'x-apply': 'restart',
+        ...embedded(settings, `${pointer}/properties/config`),
+      },
     },
   };
 }
@@ -86,7 +117,9 @@ export function composedSchema(manifests: Readonly<Record<string, Manifest>>, op
   definitions['manifest'] = redirect(manifest, /^bkg\.schema\.json#/, '#');
   ((definitions['plugin'] as Open)['properties'] as Open)['manifest'] = { $ref: '#/definitions/manifest', 'x-apply': 'restart' };
   const plugins = (base['properties'] as Open)['plugins'] as Open;
-  plugins['properties'] = Object.fromEntries(Object.entries(manifests).map(([id, about]) => [id, instanceSchema(about, `/properties/plugins/properties/${escapeToken(id)}`)]));
+  plugins['properties'] = Object.fromEntries(
+    Object.entries(manifests).map(([id, about]) => [id, instanceSchema(about, `/properties/plugins/properties/${escapeToken(id)}`)]),
+  );
   base['$id'] = 'bkg.composed.schema.json';
   return options.references === true ? withReferences(base) : base;
 }
@@ -96,6 +129,9 @@ function withReferences(base: Open): Open {
   const strict = structuredClone((base['definitions'] as Open)['name']);
   const open = mapSchema(base, allowReference) as Open;
   (open['definitions'] as Open)['strictName'] = strict;
-  return mapSchema(open, (part) => ('propertyNames' in part && (part['propertyNames'] as Open)['$ref'] === '#/definitions/name'
-    ? { ...part, propertyNames: { $ref: '#/definitions/strictName' } } : part)) as Open;
+  return mapSchema(open, (part) =>
+    'propertyNames' in part && (part['propertyNames'] as Open)['$ref'] === '#/definitions/name'
+      ? { ...part, propertyNames: { $ref: '#/definitions/strictName' } }
+      : part,
+  ) as Open;
 }

@@ -23,12 +23,18 @@ test('the schemas of the house are strict JSON Schema', () => {
 });
 
 test('a whole good file', () => {
-  assert.equal(of({
-    server: { host: '127.0.0.1', ports: { web: 1 } }, memory: '12GiB', drift: { ModelMissing: 'report' },
-    models: { mini: { source: 'file:a.gguf' }, q: { source: 'hf://o/r/p.gguf@main', state: 'ondemand' } },
-    plugins: { a: { models: { chat: 'mini' }, limits: { cpu: '150%', memory: '2GiB' } }, b: { manifest: { run: ['x'] } } },
-    users: { admin: { role: 'admin', password: { env: 'P' } } }, keys: { ci: { user: 'admin', scopes: ['llm.chat'], hash } },
-  }), []);
+  assert.equal(
+    of({
+      server: { host: '127.0.0.1', ports: { web: 1 } },
+      memory: '12GiB',
+      drift: { ModelMissing: 'report' },
+      models: { mini: { source: 'file:a.gguf' }, q: { source: 'hf://o/r/p.gguf@main', state: 'ondemand' } },
+      plugins: { a: { models: { chat: 'mini' }, limits: { cpu: '150%', memory: '2GiB' } }, b: { manifest: { run: ['x'] } } },
+      users: { admin: { role: 'admin', password: { env: 'P' } } },
+      keys: { ci: { user: 'admin', scopes: ['llm.chat'], hash } },
+    }),
+    [],
+  );
 });
 
 test('every mistake says where, what, and what to write', () => {
@@ -36,9 +42,21 @@ test('every mistake says where, what, and what to write', () => {
     [plugin({ confg: {} }), 'UnknownKey', '/plugins/x/confg', /plugins\.x has no setting "confg"/, /^Did you mean "config"\?$/],
     [plugin({ zzzzzzzzzz: 1 }), 'UnknownKey', '/plugins/x/zzzzzzzzzz', /zzz/, /^It knows: use, manifest, state/],
     [of({ Plugins: {} }), 'UnknownKey', '/Plugins', /^The file has no setting/, /"plugins"/],
-    [plugin({ state: 'runing' }), 'NotAllowed', '/plugins/x/state', /one of running, stopped, ondemand, but is the text "runing"/, /Did you mean "running"\?/],
+    [
+      plugin({ state: 'runing' }),
+      'NotAllowed',
+      '/plugins/x/state',
+      /one of running, stopped, ondemand, but is the text "runing"/,
+      /Did you mean "running"\?/,
+    ],
     [of({ models: { a: {} } }), 'MissingKey', '/models/a', /models\.a needs "source"/, /Add source: …/],
-    [of({ server: { ports: { web: '80' } } }), 'WrongType', '/server/ports/web', /a whole number, but is the text "80"/, /^Write 80 without quotes/],
+    [
+      of({ server: { ports: { web: '80' } } }),
+      'WrongType',
+      '/server/ports/web',
+      /a whole number, but is the text "80"/,
+      /^Write 80 without quotes/,
+    ],
     [of({ server: { ports: { web: 70000 } } }), 'OutOfRange', '/server/ports/web', /must be 65535 or less, but is 70000/, null],
     [plugin({ idle: 10 }), 'WrongType', '/plugins/x/idle', /must be a text, but is 10/, /500ms, 10s/],
     [plugin({ idle: '10' }), 'WrongFormat', '/plugins/x/idle', /"10"/, /500ms, 10s/],
@@ -79,7 +97,11 @@ test('no secret is ever in a problem', () => {
     ...of({ users: { u: { role: 'admin', password: { hash: secret } } }, keys: { k: { user: 'u', scopes: [], hash: secret } } }),
     ...plugin({ env: { A: [secret] } }),
     ...validateDeclared({ version: 1, plugins: { x: { state: secret } } }, { hidden: (pointer) => pointer === '/plugins/x/state' }),
-    ...validateConfig({ properties: { token: { type: 'string', pattern: '^t', 'x-secret': true } } }, { token: secret }, '/plugins/x/config'),
+    ...validateConfig(
+      { properties: { token: { type: 'string', pattern: '^t', 'x-secret': true } } },
+      { token: secret },
+      '/plugins/x/config',
+    ),
     ...validateConfig({ properties: { n: { type: 'integer' } } }, { n: secret }, '/plugins/x/config', { hidden: () => true }),
   ];
   assert.is(problems.length, 6);
@@ -87,11 +109,19 @@ test('no secret is ever in a problem', () => {
 });
 
 test('nothing that JSON can hold makes it throw', () => {
-  fc.assert(fc.property(fc.jsonValue(), (value) => {
-    for (const problem of [...validateDeclared(withDefaults(value)), ...validateManifest(value), ...validateWire('patch', value), ...validateWire('busMessage', value)]) {
-      assert.ok(problem.message.length > 0 && problem.code.length > 0);
-    }
-  }), { numRuns: 300 });
+  fc.assert(
+    fc.property(fc.jsonValue(), (value) => {
+      for (const problem of [
+        ...validateDeclared(withDefaults(value)),
+        ...validateManifest(value),
+        ...validateWire('patch', value),
+        ...validateWire('busMessage', value),
+      ]) {
+        assert.ok(problem.message.length > 0 && problem.code.length > 0);
+      }
+    }),
+    { numRuns: 300 },
+  );
 });
 
 test('manifests: the exact place inside a choice, bad names, broken schemas', () => {
@@ -101,11 +131,21 @@ test('manifests: the exact place inside a choice, bad names, broken schemas', ()
   assert.is(one(validateManifest({ run: ['a'], capabilities: { chat: { http: 'GET /' } } })).code, 'BadName');
   assert.is(one(validateManifest({ run: ['a'], config: { type: 'objekt' } })).pointer, '/config');
   assert.is(one(validateManifest({ run: ['a'], config: { properties: { a: { pattern: '(' } } } })).code, 'BrokenSchema');
-  assert.is(one(validateManifest({ run: ['a'], capabilities: { 'a.b': { http: 'GET /', input: { $ref: '#/no' } } } })).pointer, '/capabilities/a.b/input');
+  assert.is(
+    one(validateManifest({ run: ['a'], capabilities: { 'a.b': { http: 'GET /', input: { $ref: '#/no' } } } })).pointer,
+    '/capabilities/a.b/input',
+  );
 });
 
 test('settings: own references, same $id twice, unknown keywords and formats are no mistake', () => {
-  const schema = { $id: 'same', definitions: { n: { type: 'integer', minimum: 1 } }, type: 'object', additionalProperties: false, 'x-order': 1, properties: { contextSize: { $ref: '#/definitions/n' }, site: { type: 'string', format: 'uri' } } };
+  const schema = {
+    $id: 'same',
+    definitions: { n: { type: 'integer', minimum: 1 } },
+    type: 'object',
+    additionalProperties: false,
+    'x-order': 1,
+    properties: { contextSize: { $ref: '#/definitions/n' }, site: { type: 'string', format: 'uri' } },
+  };
   assert.equal(validateConfig(schema, { contextSize: 2, site: 'x' }, ''), []);
   assert.equal(validateConfig({ ...schema, title: 'other' }, { contextSize: 2 }, ''), []);
   const problem = one(validateConfig(schema, { contextSzie: 2 }, '/plugins/x/config'));
@@ -114,7 +154,14 @@ test('settings: own references, same $id twice, unknown keywords and formats are
 });
 
 test('wire: patches, frames and bus messages', () => {
-  assert.equal(validateWire('patch', [{ op: 'add', path: '/a~1b/-', value: null }, { op: 'remove', path: '' }, { op: 'move', from: '/a', path: '/b' }]), []);
+  assert.equal(
+    validateWire('patch', [
+      { op: 'add', path: '/a~1b/-', value: null },
+      { op: 'remove', path: '' },
+      { op: 'move', from: '/a', path: '/b' },
+    ]),
+    [],
+  );
   assert.match(one(validateWire('patch', [{ op: 'ad', path: '/x' }])).message, /op is "ad"/);
   assert.is(one(validateWire('patch', [{ op: 'add', path: '/x' }])).code, 'MissingKey');
   assert.is(one(validateWire('patch', [{ op: 'add', path: 'x', value: 1 }])).pointer, '/0/path');

@@ -38,7 +38,15 @@ let shared: Ajv | null = null;
 function validator(): Ajv {
   if (shared !== null) return shared;
   // Not strict: settings schemas are written by plugin authors, and a keyword of theirs that is unknown here is no mistake.
-  shared = new Ajv({ allErrors: true, verbose: true, strict: false, discriminator: true, validateFormats: false, logger: false, addUsedSchema: false });
+  shared = new Ajv({
+    allErrors: true,
+    verbose: true,
+    strict: false,
+    discriminator: true,
+    validateFormats: false,
+    logger: false,
+    addUsedSchema: false,
+  });
   shared.addVocabulary(['x-apply', 'x-secret', 'tsType']);
   for (const schema of Object.values(schemas)) shared.addSchema(schema);
   return shared;
@@ -68,7 +76,10 @@ export function validateManifest(value: unknown, prefix = '', options: ValidateO
   const secret = (pointer: string): boolean => options.hidden?.(pointer) ?? false;
   const found = problemsOf(run(compiled('plugin.schema.json'), value), { prefix, secret });
   if (found.length > 0) return found;
-  const manifest = value as { readonly config?: Schema; readonly capabilities?: Readonly<Record<string, { readonly input?: Schema; readonly output?: Schema }>> };
+  const manifest = value as {
+    readonly config?: Schema;
+    readonly capabilities?: Readonly<Record<string, { readonly input?: Schema; readonly output?: Schema }>>;
+  };
   const problems: Problem[] = [];
   const check = (schema: Schema | undefined, pointer: string): void => {
     const broken = schema === undefined ? null : compileSettings(schema);
@@ -84,7 +95,11 @@ export function validateManifest(value: unknown, prefix = '', options: ValidateO
 }
 
 const brokenSchema = (pointer: string, why: string): Problem => ({
-  code: 'BrokenSchema', pointer, line: null, column: null, severity: 'error',
+  code: 'BrokenSchema',
+  pointer,
+  line: null,
+  column: null,
+  severity: 'error',
   message: `This is no JSON Schema (draft-07) that can be used: ${why}.`,
   hint: 'Mend the schema in the manifest.',
 });
@@ -122,12 +137,16 @@ export function validateConfig(schema: Schema, value: unknown, pointerPrefix: st
   if (typeof check === 'string') return [brokenSchema(pointerPrefix, check)];
   const found = run(check, value);
   if (found.length === 0) return [];
-  const secret = (pointer: string): boolean => isSecret(pointer.slice(pointerPrefix.length), schema) || (options.hidden?.(pointer) ?? false);
+  const secret = (pointer: string): boolean =>
+    isSecret(pointer.slice(pointerPrefix.length), schema) || (options.hidden?.(pointer) ?? false);
   return problemsOf(found, { prefix: pointerPrefix, secret });
 }
 
 /** Mistakes in something that came over the wire: a definition of wire.schema.json by its name. */
-export function validateWire(name: 'clientFrame' | 'patch' | 'invoke' | 'busMessage' | 'problemDetails' | 'serverFrame', value: unknown): readonly Problem[] {
+export function validateWire(
+  name: 'clientFrame' | 'patch' | 'invoke' | 'busMessage' | 'problemDetails' | 'serverFrame',
+  value: unknown,
+): readonly Problem[] {
   return problemsOf(run(compiled(`wire.schema.json#/definitions/${name}`), value), { prefix: '', secret: () => false });
 }
 

@@ -24,7 +24,11 @@ test('the nearest mark counts', () => {
   assert.is(applyOf('/plugins/a/config/b/c'), 'restart');
   assert.is(applyOf('/plugins/a/state'), 'live');
   assert.is(applyOf('/version'), null);
-  const settings = { type: 'object', 'x-apply': 'live', properties: { a: { type: 'object', 'x-apply': 'restart', properties: { b: { type: 'string' } } } } };
+  const settings = {
+    type: 'object',
+    'x-apply': 'live',
+    properties: { a: { type: 'object', 'x-apply': 'restart', properties: { b: { type: 'string' } } } },
+  };
   assert.is(applyOf('/a/b', settings), 'restart');
   assert.is(applyOf('/z', settings), 'live');
 });
@@ -55,16 +59,22 @@ test('secrets are masked by schema; references and where a password stands are n
 });
 
 test('no environment value outlives redaction, wherever the same text also stands', () => {
-  fc.assert(fc.property(fc.dictionary(fc.stringMatching(/^[A-Z]{1,8}$/), fc.stringMatching(/^[a-z]{9,20}$/)), (env) => {
-    const text = JSON.stringify(redact({ plugins: { p: { env } } }));
-    for (const secret of Object.values(env)) assert.not.match(text, secret);
-  }));
+  fc.assert(
+    fc.property(fc.dictionary(fc.stringMatching(/^[A-Z]{1,8}$/), fc.stringMatching(/^[a-z]{9,20}$/)), (env) => {
+      const text = JSON.stringify(redact({ plugins: { p: { env } } }));
+      for (const secret of Object.values(env)) assert.not.match(text, secret);
+    }),
+  );
 });
 
 test('defaults: filled to the leaves, the input untouched, twice is once', () => {
   const input = { version: 1, plugins: { a: null, b: { idle: '1s' } }, keys: null };
   const before = JSON.stringify(input);
-  const filled = fillDefaults(input, declaredSchema) as unknown as { plugins: Record<string, { idle: string; state: string; limits: { timeout: string } }>; keys: object; server: { ports: { web: number } } };
+  const filled = fillDefaults(input, declaredSchema) as unknown as {
+    plugins: Record<string, { idle: string; state: string; limits: { timeout: string } }>;
+    keys: object;
+    server: { ports: { web: number } };
+  };
   assert.is(JSON.stringify(input), before);
   assert.is(filled.plugins['a']?.state, 'running');
   assert.is(filled.plugins['a']?.limits.timeout, '5m');
@@ -82,7 +92,10 @@ test('defaults: a key named __proto__ stays data', () => {
 });
 
 test('defaults of lists and of any value keep what is there', () => {
-  const schema = { type: 'object', properties: { list: { type: 'array', items: { type: 'object', properties: { n: { default: 1 } } } }, seen: { default: true } } };
+  const schema = {
+    type: 'object',
+    properties: { list: { type: 'array', items: { type: 'object', properties: { n: { default: 1 } } } }, seen: { default: true } },
+  };
   assert.equal(fillDefaults({ list: [{}, { n: 2 }] }, schema), { list: [{ n: 1 }, { n: 2 }], seen: true });
   fc.assert(fc.property(fc.jsonValue(), (value) => assert.equal(fillDefaults(value, {}), value)));
 });

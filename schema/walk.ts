@@ -56,7 +56,8 @@ export function childSchema(schema: Schema, key: string, root: Schema): Schema |
   if (isSchema(items) && /^[0-9]+$/.test(key)) return deref(items, root);
   const patterns = schema['patternProperties'];
   if (isSchema(patterns)) {
-    for (const [pattern, part] of Object.entries(patterns)) if (isSchema(part) && new RegExp(pattern, 'u').test(key)) return deref(part, root);
+    for (const [pattern, part] of Object.entries(patterns))
+      if (isSchema(part) && new RegExp(pattern, 'u').test(key)) return deref(part, root);
   }
   const rest = schema['additionalProperties'];
   return isSchema(rest) ? deref(rest, root) : null;
@@ -119,7 +120,9 @@ export function redact<T>(value: T, root: Schema = declaredSchema): T {
     const secret = schema !== null && 'x-secret' in schema ? schema['x-secret'] === true : above;
     if (Array.isArray(at)) return at.map((item, index) => visit(item, schema && childSchema(schema, String(index), root), secret));
     if (typeof at === 'object' && at !== null) {
-      return Object.fromEntries(Object.entries(at).map(([key, item]) => [key, visit(item, schema && childSchema(schema, key, root), secret)]));
+      return Object.fromEntries(
+        Object.entries(at).map(([key, item]) => [key, visit(item, schema && childSchema(schema, key, root), secret)]),
+      );
     }
     if (!secret || at === null || (typeof at === 'string' && plainReference.test(at))) return at;
     return MASK;
@@ -147,13 +150,16 @@ function defaultsOf(schema: Schema, root: Schema): readonly Default[] {
 function frozen(value: unknown): unknown {
   if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return value;
   // A copy, for a default comes out of the schema, which is not ours to freeze.
-  return Object.freeze(Array.isArray(value) ? value.map(frozen) : Object.fromEntries(Object.entries(value).map(([key, item]) => [key, frozen(item)])));
+  return Object.freeze(
+    Array.isArray(value) ? value.map(frozen) : Object.fromEntries(Object.entries(value).map(([key, item]) => [key, frozen(item)])),
+  );
 }
 
 function fill(at: unknown, schema: Schema | null, root: Schema): unknown {
   if (schema === null) return at;
   if (at === null && schema['type'] === 'object') at = {};
-  if (Array.isArray(at)) return isSchema(schema['items']) ? at.map((item, index) => fill(item, childSchema(schema, String(index), root), root)) : at;
+  if (Array.isArray(at))
+    return isSchema(schema['items']) ? at.map((item, index) => fill(item, childSchema(schema, String(index), root), root)) : at;
   if (!isSchema(at)) return at;
   const filled: Record<string, unknown> = {};
   for (const key of Object.keys(at)) put(filled, key, fill(at[key], childSchema(schema, key, root), root));
@@ -174,4 +180,3 @@ function put(target: Record<string, unknown>, key: string, value: unknown): void
   if (key === '__proto__') Object.defineProperty(target, key, { value, enumerable: true, configurable: true, writable: true });
   else target[key] = value;
 }
-

@@ -32,7 +32,13 @@ export function suggest(name: string, known: readonly string[], noun: string): s
 }
 
 const typeWords: Readonly<Record<string, string>> = {
-  string: 'a text', integer: 'a whole number', number: 'a number', boolean: 'true or false', object: 'a map (name: value)', array: 'a list', null: 'empty',
+  string: 'a text',
+  integer: 'a whole number',
+  number: 'a number',
+  boolean: 'true or false',
+  object: 'a map (name: value)',
+  array: 'a list',
+  null: 'empty',
 };
 
 const typesInWords = (type: unknown): string =>
@@ -59,7 +65,8 @@ const descriptionOf = (schema: unknown): string | null => {
   return typeof text === 'string' ? text : null;
 };
 
-const namesIn = (schema: Readonly<Record<string, unknown>>): readonly string[] => Object.keys((schema['properties'] as object | undefined) ?? {});
+const namesIn = (schema: Readonly<Record<string, unknown>>): readonly string[] =>
+  Object.keys((schema['properties'] as object | undefined) ?? {});
 
 function unknownKey(finding: Finding, { where, schema }: Case): Words {
   const key = String(finding.params['additionalProperty']);
@@ -75,7 +82,11 @@ function unknownKey(finding: Finding, { where, schema }: Case): Words {
 function missingKey(finding: Finding, { where, schema }: Case): Words {
   const key = String(finding.params['missingProperty']);
   const about = descriptionOf((schema['properties'] as Record<string, unknown> | undefined)?.[key]);
-  return { code: 'MissingKey', message: `${where} needs ${JSON.stringify(key)}.`, hint: about === null ? `Add ${key}: …` : `Add ${key}: … (${about})` };
+  return {
+    code: 'MissingKey',
+    message: `${where} needs ${JSON.stringify(key)}.`,
+    hint: about === null ? `Add ${key}: …` : `Add ${key}: … (${about})`,
+  };
 }
 
 function wrongType(finding: Finding, { where, is, schema, hidden }: Case): Words {
@@ -84,14 +95,22 @@ function wrongType(finding: Finding, { where, is, schema, hidden }: Case): Words
   let hint = descriptionOf(schema);
   if (wanted === 'string' && (typeof data === 'number' || typeof data === 'boolean')) {
     hint = typeof schema['pattern'] === 'string' && hint !== null ? hint : `Put it in quotes${hidden ? '' : `: "${String(data)}"`}.`;
-  } else if (!hidden && typeof data === 'string' && data.trim() !== '' && (wanted === 'integer' || wanted === 'number') && Number.isFinite(Number(data))) {
+  } else if (
+    !hidden &&
+    typeof data === 'string' &&
+    data.trim() !== '' &&
+    (wanted === 'integer' || wanted === 'number') &&
+    Number.isFinite(Number(data))
+  ) {
     hint = `Write ${data} without quotes.`;
   } else if (typeof data === 'string' && wanted === 'array') hint = hidden ? hint : `Write [${data}].`;
   return { code: 'WrongType', message: `${where} must be ${typesInWords(wanted)}, but ${is}.`, hint };
 }
 
 function notAllowed(finding: Finding, { where, is, hidden }: Case): Words {
-  const allowed = ((finding.params['allowedValues'] ?? [finding.params['allowedValue']]) as unknown[]).map((value) => (typeof value === 'string' ? value : shown(value)));
+  const allowed = ((finding.params['allowedValues'] ?? [finding.params['allowedValue']]) as unknown[]).map((value) =>
+    typeof value === 'string' ? value : shown(value),
+  );
   const guess = hidden || typeof finding.data !== 'string' ? null : suggest(finding.data, allowed, 'Allowed');
   const must = allowed.length === 1 ? `must be ${allowed[0]}` : `must be one of ${allowed.join(', ')}`;
   return { code: 'NotAllowed', message: `${where} ${must}, but ${is}.`, hint: guess?.startsWith('Did') ? guess : null };
@@ -100,8 +119,16 @@ function notAllowed(finding: Finding, { where, is, hidden }: Case): Words {
 function badName(finding: Finding, { where, schema }: Case): Words {
   const key = String(finding.params['propertyName']);
   const rule = schema['propertyNames'] as Readonly<Record<string, unknown>> | undefined;
-  const pattern = typeof rule?.['pattern'] === 'string' ? `It must match ${rule['pattern']}.` : 'Lower-case letters, digits and hyphens, 1 to 63 characters.';
-  return { code: 'BadName', pointer: `${finding.instancePath}/${escapeToken(key)}`, message: `${JSON.stringify(key)} is no name ${where} allows.`, hint: descriptionOf(rule) ?? pattern };
+  const pattern =
+    typeof rule?.['pattern'] === 'string'
+      ? `It must match ${rule['pattern']}.`
+      : 'Lower-case letters, digits and hyphens, 1 to 63 characters.';
+  return {
+    code: 'BadName',
+    pointer: `${finding.instancePath}/${escapeToken(key)}`,
+    message: `${JSON.stringify(key)} is no name ${where} allows.`,
+    hint: descriptionOf(rule) ?? pattern,
+  };
 }
 
 const sizes: Readonly<Record<string, (limit: unknown) => string>> = {
@@ -127,30 +154,59 @@ function wordsFor(finding: Finding, at: Case): Words {
     return { code: 'OutOfRange', message: `${where} ${size(limit)}${but}.`, hint: descriptionOf(schema) };
   }
   switch (finding.keyword) {
-    case 'additionalProperties': return unknownKey(finding, at);
-    case 'required': return missingKey(finding, at);
-    case 'type': return wrongType(finding, at);
+    case 'additionalProperties':
+      return unknownKey(finding, at);
+    case 'required':
+      return missingKey(finding, at);
+    case 'type':
+      return wrongType(finding, at);
     case 'enum':
-    case 'const': return notAllowed(finding, at);
-    case 'propertyNames': return badName(finding, at);
+    case 'const':
+      return notAllowed(finding, at);
+    case 'propertyNames':
+      return badName(finding, at);
     case 'pattern':
-      return { code: 'WrongFormat', message: `${where} ${is}, which is not of the form it needs.`, hint: descriptionOf(schema) ?? `It must match ${String(finding.params['pattern'])}.` };
+      return {
+        code: 'WrongFormat',
+        message: `${where} ${is}, which is not of the form it needs.`,
+        hint: descriptionOf(schema) ?? `It must match ${String(finding.params['pattern'])}.`,
+      };
     case 'uniqueItems':
-      return { code: 'Repeated', message: `${where} names the same thing twice (items ${String(finding.params['j'])} and ${String(finding.params['i'])}, counted from 0).`, hint: 'Remove one of them.' };
+      return {
+        code: 'Repeated',
+        message: `${where} names the same thing twice (items ${String(finding.params['j'])} and ${String(finding.params['i'])}, counted from 0).`,
+        hint: 'Remove one of them.',
+      };
     case 'discriminator':
-      return { code: 'NotAllowed', message: `${where}: ${String(finding.params['tag'])} is ${at.hidden ? 'not one that is known' : shown(finding.params['tagValue'])}.`, hint: descriptionOf(schema) };
+      return {
+        code: 'NotAllowed',
+        message: `${where}: ${String(finding.params['tag'])} is ${at.hidden ? 'not one that is known' : shown(finding.params['tagValue'])}.`,
+        hint: descriptionOf(schema),
+      };
     case 'not': {
       const both = (schema['not'] as { readonly required?: readonly string[] } | undefined)?.required ?? [];
-      if (both.length > 1) return { code: 'Conflict', message: `${where} has ${both.map((key) => JSON.stringify(key)).join(' and ')}: only one of them may stand there.`, hint: `Remove ${both.map((key) => JSON.stringify(key)).join(' or ')}.` };
+      if (both.length > 1)
+        return {
+          code: 'Conflict',
+          message: `${where} has ${both.map((key) => JSON.stringify(key)).join(' and ')}: only one of them may stand there.`,
+          hint: `Remove ${both.map((key) => JSON.stringify(key)).join(' or ')}.`,
+        };
       return { code: 'NotAllowed', message: `${where} holds what is not allowed there.`, hint: descriptionOf(schema) };
     }
     case 'oneOf':
     case 'anyOf': {
-      const kinds = ((schema[finding.keyword] ?? []) as readonly Readonly<Record<string, unknown>>[]).map((branch) => branch['title'] ?? (branch['type'] ? typesInWords(branch['type']) : null));
+      const kinds = ((schema[finding.keyword] ?? []) as readonly Readonly<Record<string, unknown>>[]).map(
+        (branch) => branch['title'] ?? (branch['type'] ? typesInWords(branch['type']) : null),
+      );
       const named = kinds.every((kind) => kind !== null) ? ` It can be ${[...new Set(kinds)].join(' or ')}.` : '';
-      return { code: 'WrongType', message: `${where} ${is}, which fits none of the forms allowed there.${named}`, hint: descriptionOf(schema) };
+      return {
+        code: 'WrongType',
+        message: `${where} ${is}, which fits none of the forms allowed there.${named}`,
+        hint: descriptionOf(schema),
+      };
     }
-    default: return { code: 'Invalid', message: `${where} ${finding.message ?? 'is not valid'}.`, hint: descriptionOf(schema) };
+    default:
+      return { code: 'Invalid', message: `${where} ${finding.message ?? 'is not valid'}.`, hint: descriptionOf(schema) };
   }
 }
 
@@ -161,13 +217,18 @@ function isNoise(finding: Finding, all: readonly Finding[]): boolean {
   const choices = all.filter((other) => other.keyword === 'oneOf' || other.keyword === 'anyOf');
   if (choices.some((choice) => choice === finding)) {
     // Something deeper inside tells it more exactly.
-    return all.some((other) => other.instancePath.startsWith(`${finding.instancePath}/`) && other.schemaPath.startsWith(`${finding.schemaPath}/`));
+    return all.some(
+      (other) => other.instancePath.startsWith(`${finding.instancePath}/`) && other.schemaPath.startsWith(`${finding.schemaPath}/`),
+    );
   }
   return choices.some((choice) => finding.schemaPath.startsWith(`${choice.schemaPath}/`) && finding.instancePath === choice.instancePath);
 }
 
 /** Problems of the findings, sorted as found. `secret` says at which pointers no value may be shown. */
-export function problemsOf(findings: readonly Finding[], options: { readonly prefix: string; readonly secret: (pointer: string) => boolean }): readonly Problem[] {
+export function problemsOf(
+  findings: readonly Finding[],
+  options: { readonly prefix: string; readonly secret: (pointer: string) => boolean },
+): readonly Problem[] {
   const problems: Problem[] = [];
   const said = new Set<string>();
   for (const finding of findings) {
@@ -179,7 +240,15 @@ export function problemsOf(findings: readonly Finding[], options: { readonly pre
     const is = have(finding.data, hidden);
     const schema = (finding.parentSchema ?? {}) as Readonly<Record<string, unknown>>;
     const words = wordsFor({ ...finding, instancePath: pointer }, { where, is, schema, hidden });
-    const problem: Problem = { code: words.code, pointer: words.pointer ?? pointer, line: null, column: null, message: words.message, hint: words.hint, severity: 'error' };
+    const problem: Problem = {
+      code: words.code,
+      pointer: words.pointer ?? pointer,
+      line: null,
+      column: null,
+      message: words.message,
+      hint: words.hint,
+      severity: 'error',
+    };
     const key = `${problem.pointer}\n${problem.message}`;
     if (!said.has(key)) problems.push(problem);
     said.add(key);

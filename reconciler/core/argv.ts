@@ -26,7 +26,7 @@ const found = new WeakMap<ArgvTemplate, readonly Placeholder[]>();
 /** Every placeholder of a template, with its place. */
 export function placeholdersOf(run: ArgvTemplate): readonly Placeholder[] {
   let list = found.get(run);
-  if (list === undefined) found.set(run, list = search(run));
+  if (list === undefined) found.set(run, (list = search(run)));
   return list;
 }
 
@@ -34,7 +34,8 @@ function search(run: ArgvTemplate): readonly Placeholder[] {
   return run.flatMap((part, index): readonly Placeholder[] =>
     typeof part === 'string'
       ? namesIn(part).map((name) => ({ name, inGroup: false, path: [index] }))
-      : part.flatMap((argument, inner) => namesIn(argument).map((name) => ({ name, inGroup: true, path: [index, inner] }))));
+      : part.flatMap((argument, inner) => namesIn(argument).map((name) => ({ name, inGroup: true, path: [index, inner] }))),
+  );
 }
 
 /** Whether a name belongs to the closed set, given the roles the manifest names. */

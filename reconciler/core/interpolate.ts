@@ -34,25 +34,48 @@ function typed(text: string, type: ScalarType | null): Json {
   return text;
 }
 
-const problem = (code: string, pointer: string, message: string, hint: string): Problem =>
-  ({ code, pointer, line: null, column: null, message, hint, severity: 'error' });
+const problem = (code: string, pointer: string, message: string, hint: string): Problem => ({
+  code,
+  pointer,
+  line: null,
+  column: null,
+  message,
+  hint,
+  severity: 'error',
+});
 
 /** One scalar. `type` is what a reference that fills it alone is turned into. */
-function replaceIn(text: string, place: { readonly env: Env; readonly pointer: string; readonly type: ScalarType | null }, problems: Problem[]): Json {
+function replaceIn(
+  text: string,
+  place: { readonly env: Env; readonly pointer: string; readonly type: ScalarType | null },
+  problems: Problem[],
+): Json {
   const where = labelOf(place.pointer);
   const replaced = text.replaceAll(pattern, (found, name: string | undefined, fallback: string | undefined) => {
     if (found === '$${') return '${';
     if (name === undefined) {
-      problems.push(problem('BadReference', place.pointer, `${where} has ${JSON.stringify(found)}, which is no reference bkg knows.`,
-        'Write ${env:NAME} or ${env:NAME:-default}; for the characters themselves write $${env…'));
+      problems.push(
+        problem(
+          'BadReference',
+          place.pointer,
+          `${where} has ${JSON.stringify(found)}, which is no reference bkg knows.`,
+          'Write ${env:NAME} or ${env:NAME:-default}; for the characters themselves write $${env…',
+        ),
+      );
       return found;
     }
     const value = Object.hasOwn(place.env, name) ? place.env[name] : undefined;
     // As in a shell, :- also stands in for a variable that is set but empty.
     if (fallback !== undefined) return value === undefined || value === '' ? fallback : value;
     if (value !== undefined) return value;
-    problems.push(problem('MissingReference', place.pointer, `${where} wants the environment variable ${name}, which is not set.`,
-      `Set ${name} before bkg starts, or give a default: \${env:${name}:-…}.`));
+    problems.push(
+      problem(
+        'MissingReference',
+        place.pointer,
+        `${where} wants the environment variable ${name}, which is not set.`,
+        `Set ${name} before bkg starts, or give a default: \${env:${name}:-…}.`,
+      ),
+    );
     return found;
   });
   return whole.test(text) ? typed(replaced, place.type) : replaced;

@@ -18,7 +18,10 @@ test('a circle further in is named without the way to it', () => {
 
 test('oneself', () => {
   const problems = checkNeeds({ a: ['a'] });
-  assert.equal(problems.map((problem) => [problem.pointer, problem.message]), [['/plugins/a/needs/0', 'Plugin a needs itself.']]);
+  assert.equal(
+    problems.map((problem) => [problem.pointer, problem.message]),
+    [['/plugins/a/needs/0', 'Plugin a needs itself.']],
+  );
 });
 
 test('two circles are two problems', () => {
@@ -50,14 +53,17 @@ function hasCircle(needs: Readonly<Record<string, readonly string[]>>): boolean 
 test('any graph: a problem exactly when there is a circle, and the named path is one', () => {
   const ids = ['a', 'b', 'c', 'd', 'e', 'f'];
   const graph = fc.record(Object.fromEntries(ids.map((id) => [id, fc.uniqueArray(fc.constantFrom(...ids), { maxLength: 2 })])));
-  fc.assert(fc.property(graph, (needs) => {
-    const problems = checkNeeds(needs);
-    assert.is(problems.length > 0, hasCircle(needs));
-    for (const problem of problems) {
-      const path = /: (.*)\./.exec(problem.message)?.[1]?.split(' → ') ?? [];
-      for (const [index, id] of path.slice(0, -1).entries()) assert.ok(needs[id]?.includes(path[index + 1] ?? ''), problem.message);
-    }
-  }), { numRuns: 500 });
+  fc.assert(
+    fc.property(graph, (needs) => {
+      const problems = checkNeeds(needs);
+      assert.is(problems.length > 0, hasCircle(needs));
+      for (const problem of problems) {
+        const path = /: (.*)\./.exec(problem.message)?.[1]?.split(' → ') ?? [];
+        for (const [index, id] of path.slice(0, -1).entries()) assert.ok(needs[id]?.includes(path[index + 1] ?? ''), problem.message);
+      }
+    }),
+    { numRuns: 500 },
+  );
 });
 
 test.run();

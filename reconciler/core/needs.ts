@@ -12,9 +12,18 @@ export function checkNeeds(needs: Readonly<Record<string, readonly string[]>>): 
     for (const [index, name] of (needs[id] ?? []).entries()) {
       if (known.has(name)) continue;
       problems.push({
-        code: 'UnknownPlugin', pointer: pointerOf(['plugins', id, 'needs', index]), line: null, column: null, severity: 'error',
+        code: 'UnknownPlugin',
+        pointer: pointerOf(['plugins', id, 'needs', index]),
+        line: null,
+        column: null,
+        severity: 'error',
         message: `Plugin ${id} needs ${JSON.stringify(name)}, but no plugin of that name is declared.`,
-        hint: suggest(name, ids.filter((other) => other !== id), 'Declared') ?? 'Remove it from needs.',
+        hint:
+          suggest(
+            name,
+            ids.filter((other) => other !== id),
+            'Declared',
+          ) ?? 'Remove it from needs.',
       });
     }
   }
@@ -25,14 +34,22 @@ function problemOf(circle: readonly string[], needs: Readonly<Record<string, rea
   const [first = '', second = first] = circle;
   const path = [...circle, first].join(' → ');
   return {
-    code: 'NeedsCycle', pointer: pointerOf(['plugins', first, 'needs', (needs[first] ?? []).indexOf(second)]), line: null, column: null, severity: 'error',
+    code: 'NeedsCycle',
+    pointer: pointerOf(['plugins', first, 'needs', (needs[first] ?? []).indexOf(second)]),
+    line: null,
+    column: null,
+    severity: 'error',
     message: circle.length === 1 ? `Plugin ${first} needs itself.` : `These plugins wait for each other in a circle: ${path}.`,
     hint: circle.length === 1 ? 'Remove it from its own needs.' : 'Remove one of these from `needs`.',
   };
 }
 
 /** A circle per back edge of a depth-first walk. By hand instead of by recursion: a chain may be thousands long. */
-function circles(needs: Readonly<Record<string, readonly string[]>>, ids: readonly string[], known: ReadonlySet<string>): readonly (readonly string[])[] {
+function circles(
+  needs: Readonly<Record<string, readonly string[]>>,
+  ids: readonly string[],
+  known: ReadonlySet<string>,
+): readonly (readonly string[])[] {
   const found: (readonly string[])[] = [];
   const done = new Set<string>();
   const depth = new Map<string, number>();

@@ -15,7 +15,8 @@ export function canonical(value: Json | undefined): string {
   if (Array.isArray(value)) return `[${(value as readonly Json[]).map(canonical).join(',')}]`;
   if (typeof value === 'object' && value !== null) {
     let text = '';
-    for (const key of Object.keys(value).sort()) text += `${text === '' ? '' : ','}${JSON.stringify(key)}:${canonical((value as JsonObject)[key])}`;
+    for (const key of Object.keys(value).sort())
+      text += `${text === '' ? '' : ','}${JSON.stringify(key)}:${canonical((value as JsonObject)[key])}`;
     return `{${text}}`;
   }
   return JSON.stringify(value ?? null);

@@ -23,8 +23,15 @@ export type ReadManifest = {
   readonly problems: readonly Problem[];
 };
 
-const mistake = (code: string, pointer: string, message: string, hint: string | null): Problem =>
-  ({ code, pointer, line: null, column: null, message, hint, severity: 'error' });
+const mistake = (code: string, pointer: string, message: string, hint: string | null): Problem => ({
+  code,
+  pointer,
+  line: null,
+  column: null,
+  message,
+  hint,
+  severity: 'error',
+});
 
 function checkPlaceholders(manifest: FilledManifest): readonly Problem[] {
   const roles = Object.keys(manifest.models);
@@ -34,16 +41,33 @@ function checkPlaceholders(manifest: FilledManifest): readonly Problem[] {
   return placeholdersOf(manifest.run as ArgvTemplate).flatMap(({ name, path }) => {
     const setting = name.startsWith('config.') ? (name.split('.')[1] ?? '') : null;
     if (isKnownPlaceholder(name, roles) && (setting === null || !closed || Object.hasOwn(properties, setting))) return [];
-    return [mistake('UnknownPlaceholder', pointerOf(['run', ...path]), `The command has the placeholder {${name}}, which stands for nothing.`,
-      `${suggest(name, names, 'There are') ?? ''} For the text itself write {{${name}}}.`.trim())];
+    return [
+      mistake(
+        'UnknownPlaceholder',
+        pointerOf(['run', ...path]),
+        `The command has the placeholder {${name}}, which stands for nothing.`,
+        `${suggest(name, names, 'There are') ?? ''} For the text itself write {{${name}}}.`.trim(),
+      ),
+    ];
   });
 }
 
 function checkServes(manifest: FilledManifest): readonly Problem[] {
   const ids = Object.keys(manifest.capabilities);
-  return Object.entries(manifest.models).flatMap(([role, about]) => (about.serves ?? []).flatMap((id, index) => (ids.includes(id) ? [] : [
-    mistake('UnknownCapability', pointerOf(['models', role, 'serves', index]), `Role ${role} serves ${JSON.stringify(id)}, which is no capability of this plugin.`, suggest(id, ids, 'It has')),
-  ])));
+  return Object.entries(manifest.models).flatMap(([role, about]) =>
+    (about.serves ?? []).flatMap((id, index) =>
+      ids.includes(id)
+        ? []
+        : [
+            mistake(
+              'UnknownCapability',
+              pointerOf(['models', role, 'serves', index]),
+              `Role ${role} serves ${JSON.stringify(id)}, which is no capability of this plugin.`,
+              suggest(id, ids, 'It has'),
+            ),
+          ],
+    ),
+  );
 }
 
 // By identity: a thousand instances share a manifest, and an unchanged one is handed in again with every edit.
@@ -67,11 +91,16 @@ export function limitsOf(limits: { readonly requestsPerMinute?: number; readonly
 }
 
 /** The capabilities of a manifest; `limits` are the instance's own, which win. */
-export function capabilitiesOf(manifest: FilledManifest, limits: Readonly<Record<string, { readonly requestsPerMinute?: number; readonly concurrent?: number }>>): readonly Capability[] {
+export function capabilitiesOf(
+  manifest: FilledManifest,
+  limits: Readonly<Record<string, { readonly requestsPerMinute?: number; readonly concurrent?: number }>>,
+): readonly Capability[] {
   return Object.entries(manifest.capabilities).map(([id, about]) => {
     const [method = 'POST', path = '/'] = about.http.split(' ');
     return {
-      id, method, path,
+      id,
+      method,
+      path,
       description: about.description ?? '',
       stream: about.stream ?? false,
       input: (about.input ?? null) as Capability['input'],

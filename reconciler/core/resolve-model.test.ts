@@ -27,14 +27,20 @@ test('every kind of source', () => {
 
 test('a Hugging Face address comes back from its parts', () => {
   const word = fc.stringMatching(/^[A-Za-z0-9_.-]{1,12}$/);
-  fc.assert(fc.property(word, word, fc.array(word, { minLength: 1, maxLength: 3 }), word, (org, repo, parts, revision) => {
-    const path = parts.join('/');
-    assert.equal(parseSource(`hf://${org}/${repo}/${path}@${revision}`, base), { kind: 'hf', org, repo, path, revision });
-  }));
+  fc.assert(
+    fc.property(word, word, fc.array(word, { minLength: 1, maxLength: 3 }), word, (org, repo, parts, revision) => {
+      const path = parts.join('/');
+      assert.equal(parseSource(`hf://${org}/${repo}/${path}@${revision}`, base), { kind: 'hf', org, repo, path, revision });
+    }),
+  );
 });
 
 const model = (source: string, sha256?: string): DesiredModel | null =>
-  resolveModel({ name: 'm', model: { source, state: 'present', ...(sha256 === undefined ? {} : { sha256 }) }, typed: source }, base, (text) => text);
+  resolveModel(
+    { name: 'm', model: { source, state: 'present', ...(sha256 === undefined ? {} : { sha256 }) }, typed: source },
+    base,
+    (text) => text,
+  );
 
 test('shown without secrets', () => {
   assert.is(model('https://me:pw@host/a?X-Token=abc&b=1')?.sourceText, 'https://***@host/a?X-Token=***&b=1');

@@ -26,7 +26,8 @@ export function joinPath(folder: string, path: string): string {
 
 /** The source behind its text; null when it is of no known form. */
 export function parseSource(text: string, base: Base): ModelSource | null {
-  if (text.startsWith('file:')) return { kind: 'file', path: joinPath(base.configFolder, text.slice('file:'.length).replace(/^\/\/(?=\/)/, '')) };
+  if (text.startsWith('file:'))
+    return { kind: 'file', path: joinPath(base.configFolder, text.slice('file:'.length).replace(/^\/\/(?=\/)/, '')) };
   if (text.startsWith('bundled:')) return { kind: 'file', path: joinPath(base.installation, text.slice('bundled:'.length)) };
   if (/^https?:\/\//.test(text)) return { kind: 'http', url: text };
   const hf = /^hf:\/\/([^/\s]+)\/([^/\s]+)\/(\S+?)(?:@([^@\s]*))?$/.exec(text);
@@ -37,10 +38,16 @@ export function parseSource(text: string, base: Base): ModelSource | null {
 
 /** A source for people: an address may carry a name and a password in front of the host, or a token behind it. */
 function harmless(text: string): string {
-  return text.replace(/^(https?:\/\/)[^/@\s]*@/, '$1***@').replace(/([?&][^=&#\s]*(?:token|key|secret|password|signature)[^=&#\s]*=)(?!\$\{)[^&#\s]+/gi, '$1***');
+  return text
+    .replace(/^(https?:\/\/)[^/@\s]*@/, '$1***@')
+    .replace(/([?&][^=&#\s]*(?:token|key|secret|password|signature)[^=&#\s]*=)(?!\$\{)[^&#\s]+/gi, '$1***');
 }
 
-export type ModelInput = { readonly name: string; readonly model: Model & { readonly state: NonNullable<Model['state']> }; readonly typed: string };
+export type ModelInput = {
+  readonly name: string;
+  readonly model: Model & { readonly state: NonNullable<Model['state']> };
+  readonly typed: string;
+};
 
 /** One desired model; null when its source is of no known form (validation has said so). */
 export function resolveModel(input: ModelInput, base: Base, hash: (text: string) => string): DesiredModel | null {

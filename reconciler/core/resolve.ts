@@ -30,26 +30,31 @@ export type Resolved = {
 };
 
 const isObject = (value: unknown): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value);
-const memberOf = (value: Json | undefined, key: string): Json | undefined => (isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined);
+const memberOf = (value: Json | undefined, key: string): Json | undefined =>
+  isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined;
 
 /** Settings follow the schema of the manifest and an inline manifest its own: both are resolved with the plugin. */
-const byTheirOwnSchema = (path: readonly string[]): boolean => path.length === 3 && path[0] === 'plugins' && (path[2] === 'config' || path[2] === 'manifest');
+const byTheirOwnSchema = (path: readonly string[]): boolean =>
+  path.length === 3 && path[0] === 'plugins' && (path[2] === 'config' || path[2] === 'manifest');
 
 const place = (env: Env) => ({ env, pointer: '', schema: declaredSchema });
 
+/** Both null: the bundled plugin of the instance's own name. */
 export type Use = { readonly use: string | null; readonly manifest: Json | null };
 
 /** Which manifest each declared plugin wants: by name or folder (`use`), or inline. Takes any parsed file, also an invalid one. */
 export function usesOf(declared: Json, env: Env = {}): Readonly<Record<string, Use>> {
   const plugins = memberOf(declared, 'plugins');
   if (!isObject(plugins)) return {};
-  return Object.fromEntries(Object.entries(plugins).map(([id, plugin]): [string, Use] => {
-    const manifest = memberOf(plugin, 'manifest');
-    if (isObject(manifest)) return [id, { use: null, manifest }];
-    const use = memberOf(plugin, 'use');
-    const named = typeof use === 'string' ? interpolate(use, { env, pointer: '', schema: null }).value : null;
-    return [id, { use: typeof named === 'string' && named !== '' ? named : id, manifest: null }];
-  }));
+  return Object.fromEntries(
+    Object.entries(plugins).map(([id, plugin]): [string, Use] => {
+      const manifest = memberOf(plugin, 'manifest');
+      if (isObject(manifest)) return [id, { use: null, manifest }];
+      const use = memberOf(plugin, 'use');
+      const named = typeof use === 'string' ? interpolate(use, { env, pointer: '', schema: null }).value : null;
+      return [id, { use: typeof named === 'string' && named !== '' ? named : null, manifest: null }];
+    }),
+  );
 }
 
 const PORT_MAX = 65_535;
@@ -62,8 +67,13 @@ function serverOf(filled: FilledDeclared, env: Env, problems: Problem[]): Desire
     if (text === undefined || text === '') return server.ports[key];
     if (/^[0-9]+$/.test(text) && Number(text) <= PORT_MAX) return Number(text);
     problems.push({
-      code: 'WrongEnvironment', pointer: pointerOf(['server', 'ports', key]), line: null, column: null, severity: 'error',
-      message: `The environment variable ${name} must be a port (0 to ${PORT_MAX}), but is ${JSON.stringify(text)}.`, hint: `Set ${name} to a number, or unset it.`,
+      code: 'WrongEnvironment',
+      pointer: pointerOf(['server', 'ports', key]),
+      line: null,
+      column: null,
+      severity: 'error',
+      message: `The environment variable ${name} must be a port (0 to ${PORT_MAX}), but is ${JSON.stringify(text)}.`,
+      hint: `Set ${name} to a number, or unset it.`,
     });
     return server.ports[key];
   };
@@ -75,11 +85,38 @@ function serverOf(filled: FilledDeclared, env: Env, problems: Problem[]): Desire
 function checkKeys(filled: FilledDeclared): readonly Problem[] {
   const users = Object.keys(filled.users);
   const plugins = Object.keys(filled.plugins);
-  const warn = (code: string, path: readonly (string | number)[], message: string, hint: string | null): Problem =>
-    ({ code, pointer: pointerOf(['keys', ...path]), line: null, column: null, message, hint, severity: 'warning' });
+  const warn = (code: string, path: readonly (string | number)[], message: string, hint: string | null): Problem => ({
+    code,
+    pointer: pointerOf(['keys', ...path]),
+    line: null,
+    column: null,
+    message,
+    hint,
+    severity: 'warning',
+  });
   return Object.entries(filled.keys).flatMap(([id, key]: [string, Key]) => [
-    ...(Object.hasOwn(filled.users, key.user) ? [] : [warn('UnknownUser', [id, 'user'], `Key ${id} belongs to ${JSON.stringify(key.user)}, who is not declared: nobody can use it.`, suggest(key.user, users, 'Declared') ?? 'Declare the user, or remove the key.')]),
-    ...(key.plugins ?? []).flatMap((name, index) => (Object.hasOwn(filled.plugins, name) ? [] : [warn('UnknownPlugin', [id, 'plugins', index], `Key ${id} names the plugin ${JSON.stringify(name)}, which is not declared.`, suggest(name, plugins, 'Declared'))])),
+    ...(Object.hasOwn(filled.users, key.user)
+      ? []
+      : [
+          warn(
+            'UnknownUser',
+            [id, 'user'],
+            `Key ${id} belongs to ${JSON.stringify(key.user)}, who is not declared: nobody can use it.`,
+            suggest(key.user, users, 'Declared') ?? 'Declare the user, or remove the key.',
+          ),
+        ]),
+    ...(key.plugins ?? []).flatMap((name, index) =>
+      Object.hasOwn(filled.plugins, name)
+        ? []
+        : [
+            warn(
+              'UnknownPlugin',
+              [id, 'plugins', index],
+              `Key ${id} names the plugin ${JSON.stringify(name)}, which is not declared.`,
+              suggest(name, plugins, 'Declared'),
+            ),
+          ],
+    ),
   ]);
 }
 
@@ -113,8 +150,10 @@ export function resolve(input: ResolveInput): Resolved {
 
   const models = broken.has('models') ? [] : modelsOf(input, filled, broken);
   const plugins = broken.has('plugins') ? [] : pluginsOf(input, filled, { broken, problems });
-  if (!broken.has('users') && !broken.has('keys') && wrong.every((one) => !one.pointer.startsWith('/keys/'))) problems.push(...checkKeys(filled));
-  const server = broken.has('server') || problems.some((one) => one.pointer.startsWith('/server/')) ? null : serverOf(filled, input.env, problems);
+  if (!broken.has('users') && !broken.has('keys') && wrong.every((one) => !one.pointer.startsWith('/keys/')))
+    problems.push(...checkKeys(filled));
+  const server =
+    broken.has('server') || problems.some((one) => one.pointer.startsWith('/server/')) ? null : serverOf(filled, input.env, problems);
   if (server === null || problems.some((one) => one.severity === 'error')) return { desired: null, problems };
   return { desired: { revision: input.revision, server, drift: filled.drift, plugins, models }, problems };
 }
@@ -129,7 +168,11 @@ function modelsOf(input: ResolveInput, filled: FilledDeclared, broken: Sections)
   });
 }
 
-function pluginsOf(input: ResolveInput, filled: FilledDeclared, found: { readonly broken: Sections; readonly problems: Problem[] }): readonly DesiredPlugin[] {
+function pluginsOf(
+  input: ResolveInput,
+  filled: FilledDeclared,
+  found: { readonly broken: Sections; readonly problems: Problem[] },
+): readonly DesiredPlugin[] {
   const typed = memberOf(input.declared, 'plugins');
   const declared = isObject(filled.models) ? filled.models : {};
   const models = Object.fromEntries(Object.entries(declared).map(([name, model]) => [name, model?.state ?? 'present']));
@@ -146,7 +189,15 @@ function pluginsOf(input: ResolveInput, filled: FilledDeclared, found: { readonl
       continue;
     }
     const typedEnv = memberOf(memberOf(typed, id), 'env');
-    const result = resolvePlugin({ id, plugin, typedEnv: isObject(typedEnv) ? typedEnv : {}, package: known, models, env: input.env, seal: input.seal });
+    const result = resolvePlugin({
+      id,
+      plugin,
+      typedEnv: isObject(typedEnv) ? typedEnv : {},
+      package: known,
+      models,
+      env: input.env,
+      seal: input.seal,
+    });
     found.problems.push(...result.problems);
     if (result.desired !== null) plugins.push(result.desired);
   }
