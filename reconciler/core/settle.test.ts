@@ -7,7 +7,7 @@ import type { History } from './types.ts';
 
 const restart = { first_ms: 1_000, max_ms: 60_000 };
 const failure = (at: number, part: Partial<ExitFacts> = {}): ExitFacts =>
-  ({ exit: { code: 1, signal: null, error: null, at }, expected: false, readyFor_ms: null, specHash: 's', restart, random: 0.5, ...part });
+  ({ exit: { code: 1, signal: null, error: null, lasting: false, at }, expected: false, readyFor_ms: null, specHash: 's', restart, random: 0.5, ...part });
 const failed = (times: readonly number[]): History => times.reduce((history, at) => afterExit(history, failure(at)), emptyHistory('a#0'));
 
 test('restarts come at once, then after 1, 2, 4 … 60 s', () => {
@@ -45,10 +45,10 @@ test('an ordered stop is no failure and clears the back-off', () => {
 
 test('exits 78, 126, 127 and what cannot be started stall for that spec', () => {
   for (const code of [78, 126, 127]) {
-    const history = afterExit(emptyHistory('a#0'), failure(0, { exit: { code, signal: null, error: null, at: 0 } }));
+    const history = afterExit(emptyHistory('a#0'), failure(0, { exit: { code, signal: null, error: null, lasting: false, at: 0 } }));
     assert.is(history.stalled?.specHash, 's');
   }
-  const missing = afterExit(emptyHistory('a#0'), failure(0, { exit: { code: null, signal: null, error: 'no such file', at: 0 } }));
+  const missing = afterExit(emptyHistory('a#0'), failure(0, { exit: { code: null, signal: null, error: 'no such file', lasting: true, at: 0 } }));
   assert.is(missing.stalled?.reason, 'no such file');
   assert.is(failed([0]).stalled, null);
 });

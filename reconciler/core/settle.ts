@@ -51,7 +51,7 @@ export function afterExit(history: History, facts: ExitFacts): History {
 }
 
 function stallReason(exit: Exit): string | null {
-  if (exit.error !== null) return exit.error;
+  if (exit.lasting && exit.error !== null) return exit.error;
   return exit.code === null ? null : STALLING_CODES[exit.code] ?? null;
 }
 

@@ -130,6 +130,8 @@ export type Exit = {
   readonly signal: string | null;
   /** What could not even be started says so here (ENOENT …). */
   readonly error: string | null;
+  /** A retry cannot mend it: the command is not there, or may not be executed. */
+  readonly lasting: boolean;
   readonly at: Monotonic_ms;
 };
 

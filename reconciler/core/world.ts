@@ -27,7 +27,7 @@ export function pass(world: World, plan: Plan): void {
   world.now = Math.max(world.now + 1_000, plan.next ?? 0);
   for (const process of world.processes.filter((candidate) => candidate.phase === 'stopping')) {
     const history = world.histories[process.slot] ?? emptyHistory(process.slot);
-    const exit = { code: 0, signal: null, error: null, at: world.now };
+    const exit = { code: 0, signal: null, error: null, lasting: false, at: world.now };
     world.histories[process.slot] = afterExit(history, { exit, expected: true, readyFor_ms: null, specHash: process.specHash, restart: { first_ms: 1_000, max_ms: 60_000 }, random: 0.5 });
   }
   world.processes = world.processes.filter((process) => process.phase !== 'stopping')

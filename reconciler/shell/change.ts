@@ -70,7 +70,7 @@ async function attempt(options: ChangeOptions, request: PatchRequest): Promise<P
 }
 
 const textAfter = (text: string, request: PatchRequest): ReturnType<typeof edit> =>
-  'text' in request.change ? { ok: true, text: request.change.text } : edit(text, request.change.operations);
+  'text' in request.change ? { ok: true, text: request.change.text, splices: [] } : edit(text, request.change.operations);
 
 /** What the caller wanted and what happened meanwhile, both against the revision the caller saw. */
 function stale(options: ChangeOptions, request: PatchRequest, now: { readonly text: string; readonly revision: string }): PatchResult {

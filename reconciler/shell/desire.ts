@@ -20,7 +20,7 @@ export async function desire(text: string, revision: string, from: DesirePlace):
   const parsed = await parseFile(text);
   if (parsed.value === null || hasErrors(parsed.problems)) return { value: parsed.value, desired: null, problems: parsed.problems };
   const base = { configFolder: dirname(from.config), installation: from.installation };
-  const packages = await readPackages(parsed.value, base);
+  const packages = await readPackages(parsed.value, { ...base, env: from.env });
   const resolved = resolve({ declared: parsed.value, revision, packages, env: from.env, hash: sha256, seal: from.seal, base });
   const problems = [...parsed.problems, ...(await place(resolved.problems, text))];
   return { value: parsed.value, desired: hasErrors(problems) ? null : resolved.desired, problems };

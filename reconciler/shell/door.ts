@@ -136,10 +136,9 @@ export type LogRecord = {
 export type Actor = { readonly name: string; readonly source: 'api' | 'cli' | 'ui' | 'plugin' };
 
 /** One RFC 6902 operation. A merge patch (RFC 7396) is turned into these by the api against the text it read. */
-export type PatchOperation =
-  | { readonly op: 'add' | 'replace' | 'test'; readonly path: string; readonly value: Json }
-  | { readonly op: 'remove'; readonly path: string }
-  | { readonly op: 'move' | 'copy'; readonly from: string; readonly path: string };
+export type WriteOperation = { readonly op: 'add' | 'replace'; readonly path: string; readonly value: Json } | { readonly op: 'remove'; readonly path: string };
+export type TestOperation = { readonly op: 'test'; readonly path: string; readonly value: Json };
+export type PatchOperation = WriteOperation | TestOperation | { readonly op: 'move' | 'copy'; readonly from: string; readonly path: string };
 
 export type PatchRequest = {
   readonly actor: Actor;

@@ -1,7 +1,7 @@
 // Prepares what a process is started with: folder, command, environment, settings file.
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { substitute } from '../core/argv.ts';
+import { substitute, type ArgvValues } from '../core/argv.ts';
 import type { DesiredPlugin, Observed } from '../core/types.ts';
 import type { Secrets } from './secrets.ts';
 import { pluginEnvironment } from './process.ts';
@@ -67,16 +67,10 @@ export function prepareLaunch(place: LaunchPlace, input: LaunchInput): Launch {
 }
 
 /** Values of the placeholders; one without a value drops the optional group it stands in. */
-function launchValues(input: LaunchInput, data: string): Readonly<Record<string, string>> {
-  const values: Record<string, string> = { port: String(input.port), data };
-  for (const role of input.plugin.models) {
-    const path = role.model === null ? null : input.models[role.model]?.path;
-    if (role.model === null || path === undefined || path === null) continue;
-    values[`models.${role.role}`] = path;
-    values[`models.${role.role}.name`] = role.model;
-  }
-  for (const [key, value] of Object.entries(input.plugin.config)) {
-    if (value !== null && typeof value !== 'object') values[`config.${key}`] = String(value);
-  }
-  return values;
+function launchValues(input: LaunchInput, data: string): ArgvValues {
+  const models = Object.fromEntries(input.plugin.models.map((role) => {
+    const path = role.model === null ? null : (input.models[role.model]?.path ?? null);
+    return [role.role, role.model === null || path === null ? null : { path, name: role.model }];
+  }));
+  return { port: input.port, data, models, config: input.plugin.config };
 }

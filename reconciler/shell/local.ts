@@ -19,6 +19,8 @@ const READY_PROBE_MS = 5_000;
 const TELEMETRY_MS = 5_000;
 /** So many failed readiness probes in a row unroute; one lost answer does not. */
 const UNREADY_AFTER = 2;
+/** Faults of a start that only a change can mend; others (no memory, no descriptor) pass. */
+const STALLING_FAULTS = new Set(['ENOENT', 'EACCES', 'ENOEXEC', 'ENOTDIR']);
 const TICKS_PER_S = 100;
 const KILL_GRACE_MS = 500;
 
@@ -62,17 +64,17 @@ export function openLocal(options: LocalOptions): Runtime {
     const live = newLive({ slot: order.slot, plugin: order.plugin.id, incarnation: randomUUID(), specHash: order.specHash, started: monotonic_ms(), adopted: false, configHash: order.plugin.configHash });
     live.declared = order.plugin;
     lives.set(live.incarnation, live);
-    void spawn(live, order).catch((error: unknown) => gone(live, { code: null, signal: null, error: String(error), at: monotonic_ms() }));
+    void spawn(live, order).catch((error: unknown) => gone(live, { code: null, signal: null, error: String(error), lasting: false, at: monotonic_ms() }));
   }
 
   async function spawn(live: Live, order: StartOrder): Promise<void> {
-    const avoid = new Set([...lives.values()].map((other) => other.port));
+    const avoid = new Set([...lives.values()].map((other) => other.port).filter((port) => port > 0));
     live.port = await pickPort({ preferred: store.lastPort(live.slot), avoid, host: '127.0.0.1' });
     const launch = prepareLaunch(options, { plugin: order.plugin, incarnation: live.incarnation, port: live.port, models: order.models, installed: order.installed });
     // The row comes first: should bkg die between the two, the next one finds the process by its incarnation.
     store.begin({ incarnation: live.incarnation, slot: live.slot, plugin: live.plugin, port: live.port, specHash: live.specHash, configHash: live.configHash, started: live.started });
-    const spawned = await spawnProcess({ ...launch, onExit: (exit) => gone(live, { ...exit, error: null, at: monotonic_ms() }) });
-    if (!spawned.ok) return gone(live, { code: null, signal: null, error: spawned.message, at: monotonic_ms() });
+    const spawned = await spawnProcess({ ...launch, onExit: (exit) => gone(live, { ...exit, error: null, lasting: false, at: monotonic_ms() }) });
+    if (!spawned.ok) return gone(live, { code: null, signal: null, error: spawned.message, lasting: STALLING_FAULTS.has(spawned.code), at: monotonic_ms() });
     live.pid = spawned.pid;
     live.startTicks = spawned.startTicks;
     store.spawned(live.incarnation, spawned.pid, spawned.startTicks);
@@ -97,7 +99,7 @@ export function openLocal(options: LocalOptions): Runtime {
     for (const pid of survivors(row.incarnation)) kill(pid);
     store.end(row.incarnation);
     if (row.boot_id !== bootId) return;
-    remember({ slot: row.slot, plugin: row.plugin, specHash: row.spec_hash }, { exit: { code: null, signal: null, error: null, at: monotonic_ms() }, expected: false, readyFor_ms: row.ready_ms === null ? null : monotonic_ms() - row.ready_ms });
+    remember({ slot: row.slot, plugin: row.plugin, specHash: row.spec_hash }, { exit: { code: null, signal: null, error: null, lasting: false, at: monotonic_ms() }, expected: false, readyFor_ms: row.ready_ms === null ? null : monotonic_ms() - row.ready_ms });
   }
 
   // ─── Watching ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -157,7 +159,7 @@ export function openLocal(options: LocalOptions): Runtime {
     const running = [...lives.values()].filter((live) => live.pid > 0 && live.exit === null);
     for (const live of running) {
       // A child's exit comes as an event; that of an adopted process can only be seen here.
-      if (live.adopted && !isSame(live)) gone(live, { code: null, signal: null, error: null, at: monotonic_ms() });
+      if (live.adopted && !isSame(live)) gone(live, { code: null, signal: null, error: null, lasting: false, at: monotonic_ms() });
     }
     const samples = sampleGroups(running.map((live) => live.pid));
     const now = monotonic_ms();
@@ -191,7 +193,7 @@ export function openLocal(options: LocalOptions): Runtime {
     const result = await stopGroup({ pid: live.pid, startTicks: live.startTicks, incarnation: live.incarnation, signal: how.signal, grace_ms: how.grace_ms });
     if (result.killed) event('PluginKilled', live.plugin, `it did not finish within ${how.grace_ms / 1000} s of ${how.signal} and was killed`);
     // A child's exit event may come a moment later than its disappearance.
-    setTimeout(() => gone(live, { code: null, signal: result.killed ? 'SIGKILL' : how.signal, error: null, at: monotonic_ms() }), live.adopted ? 0 : KILL_GRACE_MS).unref();
+    setTimeout(() => gone(live, { code: null, signal: result.killed ? 'SIGKILL' : how.signal, error: null, lasting: false, at: monotonic_ms() }), live.adopted ? 0 : KILL_GRACE_MS).unref();
   }
 
   async function drained(live: Live, drain_ms: number): Promise<void> {

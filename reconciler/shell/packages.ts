@@ -12,10 +12,10 @@ import { sha256 } from './secrets.ts';
 export type PackagePlace = { readonly configFolder: string; readonly installation: string };
 
 /** Plugin id → its package, or the problem that keeps it from being one. Folders used twice are read once. */
-export async function readPackages(declared: Json, place: PackagePlace): Promise<Readonly<Record<string, Package | Problem>>> {
+export async function readPackages(declared: Json, place: PackagePlace & { readonly env: Readonly<Record<string, string | undefined>> }): Promise<Readonly<Record<string, Package | Problem>>> {
   const folders = new Map<string, Promise<Package | Problem>>();
   const found: Record<string, Package | Problem> = {};
-  for (const [id, use] of Object.entries(usesOf(declared))) {
+  for (const [id, use] of Object.entries(usesOf(declared, place.env))) {
     if (use.manifest !== null) {
       found[id] = { folder: null, contentHash: sha256(JSON.stringify(use.manifest)), manifest: use.manifest as unknown as Manifest };
       continue;

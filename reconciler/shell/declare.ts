@@ -1,0 +1,189 @@
+// Parses bkg.yaml: plain data, and every mistake with its line. Large files are parsed beside the event loop.
+import { createHash } from 'node:crypto';
+import { Worker } from 'node:worker_threads';
+import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, type Document, type Node, type ParsedNode } from 'yaml';
+import { pointerOf, tokensOf } from '../../schema/pointer.ts';
+import type { Json, Problem } from '../core/types.ts';
+
+/** Above this a parse would hold up requests: it goes to a worker. */
+const WORKER_ABOVE_CHARS = 64 * 1024;
+/** The worker's memory is given back after this long without work. */
+const WORKER_IDLE_MS = 30_000;
+/** Nodes that aliases may expand to, all together: a "billion laughs" file ends here. */
+const MAX_ALIAS_NODES = 100_000;
+/** Sections that may stand empty: a heading without anything below it means none. */
+const SECTIONS = new Set(['server', 'drift', 'models', 'plugins', 'users', 'keys']);
+
+export type Place = { readonly line: number; readonly column: number };
+export type Parsed = { readonly value: Json | null; readonly problems: readonly Problem[]; readonly locate: (pointer: string) => Place | null };
+
+export const revisionOf = (text: string | Uint8Array): string => createHash('sha256').update(text).digest('hex');
+
+/** Parses here and now. `value` is null when the text is no YAML that can be used. */
+export function parseText(text: string): Parsed {
+  // A LineCounter must be fresh for each parse: it only ever grows.
+  const lines = new LineCounter();
+  const doc = parseDocument(text, { lineCounter: lines, prettyErrors: false, intAsBigInt: true });
+  const locate = (pointer: string): Place | null => locateIn(doc, lines, pointer);
+  const problems = doc.errors.map((error) => syntaxProblem(error, lines));
+  if (problems.length > 0) return { value: null, problems, locate };
+  const reading: Reading = { doc, lines, problems: [], aliasNodes: 0, path: [] };
+  const value = read(reading, doc.contents);
+  if (reading.problems.length > 0) return { value: null, problems: reading.problems, locate };
+  return { value: fillSections(value), problems: [], locate };
+}
+
+// ─── Beside the event loop ──────────────────────────────────────────────────────────────────────────────────────────────
+
+export type WorkerRequest = { readonly id: number; readonly text: string; readonly pointers: readonly string[] | null };
+export type WorkerAnswer = { readonly id: number; readonly value: Json | null; readonly problems: readonly Problem[]; readonly places: readonly (Place | null)[] };
+
+let worker: { readonly thread: Worker; readonly waiting: Map<number, (answer: WorkerAnswer) => void>; idle: NodeJS.Timeout | null } | null = null;
+let requests = 0;
+
+/** As `parseText`, without holding up the event loop for a large text. */
+export async function parseFile(text: string): Promise<Pick<Parsed, 'value' | 'problems'>> {
+  if (text.length <= WORKER_ABOVE_CHARS) return parseText(text);
+  return askWorker({ text, pointers: null });
+}
+
+/** Fills in line and column of problems that know only their pointer. */
+export async function place(problems: readonly Problem[], text: string): Promise<readonly Problem[]> {
+  if (problems.length === 0) return problems;
+  const pointers = problems.map((problem) => problem.pointer);
+  const places = text.length <= WORKER_ABOVE_CHARS ? pointers.map(parseText(text).locate) : (await askWorker({ text, pointers })).places;
+  return problems.map((problem, index) => (problem.line === null ? { ...problem, line: places[index]?.line ?? null, column: places[index]?.column ?? null } : problem));
+}
+
+function askWorker(request: Omit<WorkerRequest, 'id'>): Promise<WorkerAnswer> {
+  const own = (worker ??= startWorker());
+  if (own.idle !== null) clearTimeout(own.idle);
+  requests += 1;
+  const id = requests;
+  return new Promise((resolve) => {
+    own.waiting.set(id, resolve);
+    own.thread.ref();
+    own.thread.postMessage({ ...request, id } satisfies WorkerRequest);
+  });
+}
+
+function startWorker(): NonNullable<typeof worker> {
+  const thread = new Worker(new URL('./declare.worker.ts', import.meta.url), { execArgv: [] });
+  const own: NonNullable<typeof worker> = { thread, waiting: new Map(), idle: null };
+  thread.on('message', (answer: WorkerAnswer) => {
+    own.waiting.get(answer.id)?.(answer);
+    own.waiting.delete(answer.id);
+    if (own.waiting.size > 0) return;
+    thread.unref();
+    own.idle = setTimeout(() => {
+      if (worker === own) worker = null;
+      void thread.terminate();
+    }, WORKER_IDLE_MS);
+    own.idle.unref();
+  });
+  thread.unref();
+  return own;
+}
+
+// ─── Values ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+type Reading = { readonly doc: Document; readonly lines: LineCounter; readonly problems: Problem[]; aliasNodes: number; path: string[] };
+
+function read(reading: Reading, node: unknown): Json {
+  if (reading.aliasNodes > 0 && ++reading.aliasNodes > MAX_ALIAS_NODES) {
+    if (reading.problems.length === 0) note(reading, node, ['AliasesTooLarge', `Its aliases expand to more than ${MAX_ALIAS_NODES} values.`, 'Write the values out, or use fewer aliases.']);
+    return null;
+  }
+  if (node === null || node === undefined) return null;
+  if (isAlias(node)) return readAlias(reading, node);
+  if (isScalar(node)) return readScalar(node.value);
+  if (isSeq(node)) return node.items.map((item, index) => below(reading, String(index), item));
+  if (!isMap(node)) return null;
+  const out: Record<string, Json> = {};
+  for (const pair of node.items) {
+    const key = isScalar(pair.key) ? keyText(pair.key) : null;
+    if (key === null) note(reading, pair.key, ['KeyNotText', 'A key must be a plain word.', null]);
+    else if (key === '<<') note(reading, pair.key, ['MergeKey', 'Merge keys (<<) are not supported: what they mean differs between programs.', 'Write the keys out.']);
+    else define(out, key, below(reading, key, pair.value));
+  }
+  return out;
+}
+
+const keyText = (key: { readonly value: unknown; readonly source?: string | undefined }): string => (typeof key.value === 'string' ? key.value : key.source ?? String(key.value));
+
+/** `__proto__` is a key like any other. */
+function define(out: Record<string, Json>, key: string, value: Json): void {
+  Object.defineProperty(out, key, { value, enumerable: true, writable: true, configurable: true });
+}
+
+function below(reading: Reading, key: string, node: unknown): Json {
+  reading.path.push(key);
+  const value = read(reading, node);
+  reading.path.pop();
+  return value;
+}
+
+function readAlias(reading: Reading, node: Node): Json {
+  const target = isAlias(node) ? node.resolve(reading.doc) : undefined;
+  if (target === undefined) return null;
+  reading.aliasNodes += 1;
+  return read(reading, target);
+}
+
+/** Integers beyond 2^53 come as the nearest number: their bytes in the file stay as they are. */
+const readScalar = (value: unknown): Json => (typeof value === 'bigint' ? Number(value) : value === undefined ? null : (value as Json));
+
+function fillSections(value: Json): Json {
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) return value;
+  const filled = Object.entries(value).map(([key, section]): [string, Json] => {
+    if (!SECTIONS.has(key)) return [key, section];
+    if (section === null) return [key, {}];
+    if (key !== 'plugins' || typeof section !== 'object' || Array.isArray(section)) return [key, section];
+    return [key, Object.fromEntries(Object.entries(section).map(([id, plugin]) => [id, plugin ?? {}]))];
+  });
+  return Object.fromEntries(filled);
+}
+
+// ─── Places and problems ────────────────────────────────────────────────────────────────────────────────────────────────
+
+function note(reading: Reading, node: unknown, said: readonly [code: string, message: string, hint: string | null]): void {
+  const offset = (node as ParsedNode | null)?.range?.[0] ?? 0;
+  const at = reading.lines.linePos(offset);
+  reading.problems.push({ code: said[0], pointer: pointerOf(reading.path), line: at.line, column: at.col, message: said[1], hint: said[2], severity: 'error' });
+}
+
+const HINTS: Readonly<Record<string, string>> = {
+  DUPLICATE_KEY: 'Keep one of the two.',
+  TAB_AS_INDENT: 'Indent with spaces.',
+  BAD_INDENT: 'Keys of one level start in the same column.',
+  MULTIPLE_DOCS: 'Only one document may stand in the file: remove the line "---".',
+  MISSING_CHAR: 'A bracket, brace, quote or colon is missing here or on the line above.',
+  BLOCK_AS_IMPLICIT_KEY: 'A value with ": " in it needs quotes.',
+};
+
+function syntaxProblem(error: { readonly code: string; readonly message: string; readonly pos: [number, number] }, lines: LineCounter): Problem {
+  const at = lines.linePos(error.pos[0]);
+  return { code: 'YamlSyntax', pointer: '', line: at.line, column: at.col, message: `This is not valid YAML: ${error.message}`, hint: HINTS[error.code] ?? null, severity: 'error' };
+}
+
+/** Where a pointer's key stands; the nearest ancestor when it does not exist. */
+function locateIn(doc: Document, lines: LineCounter, pointer: string): Place | null {
+  let node: unknown = doc.contents;
+  let offset = (doc.contents as ParsedNode | null)?.range?.[0] ?? 0;
+  for (const token of tokensOf(pointer)) {
+    if (isAlias(node)) node = node.resolve(doc);
+    if (isMap(node)) {
+      const pair = node.items.find((candidate) => isScalar(candidate.key) && keyText(candidate.key) === token);
+      if (pair === undefined) break;
+      offset = (pair.key as ParsedNode).range?.[0] ?? offset;
+      node = pair.value;
+    } else if (isSeq(node)) {
+      const item = node.items[Number(token)];
+      if (item === undefined) break;
+      offset = (item as ParsedNode).range?.[0] ?? offset;
+      node = item;
+    } else break;
+  }
+  const at = lines.linePos(offset);
+  return { line: Math.max(1, at.line), column: Math.max(1, at.col) };
+}
