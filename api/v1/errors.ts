@@ -1,0 +1,26 @@
+// Errors of the data plane in OpenAI's shape, so that its clients understand them.
+import type { ServerResponse } from 'node:http';
+
+export type ApiError = { readonly status: number; readonly code: string; readonly message: string; readonly param?: string; readonly retryAfter_s?: number; readonly headers?: readonly (readonly [string, string])[] };
+
+const typeOf = (status: number): string =>
+  status === 401 ? 'authentication_error' : status === 403 ? 'permission_error' : status === 429 ? 'rate_limit_error' : status < 500 ? 'invalid_request_error' : 'server_error';
+
+export const errorBody = (error: ApiError): string =>
+  JSON.stringify({ error: { message: error.message, type: typeOf(error.status), code: error.code, param: error.param ?? null } });
+
+/** Ends the response; where it has begun already, the connection is broken off, for a cut answer must never look whole. */
+export function writeError(response: ServerResponse, error: ApiError): void {
+  if (response.destroyed || response.writableEnded) return;
+  if (response.headersSent) {
+    if (String(response.getHeader('content-type') ?? '').includes('event-stream')) response.write(`data: ${errorBody(error)}\n\n`);
+    response.destroy();
+    return;
+  }
+  const body = errorBody(error);
+  const headers = ['content-type', 'application/json; charset=utf-8', 'content-length', String(Buffer.byteLength(body))];
+  for (const [name, value] of error.headers ?? []) headers.push(name, value);
+  if (error.retryAfter_s !== undefined) headers.push('retry-after', String(error.retryAfter_s));
+  response.writeHead(error.status, headers);
+  response.end(body);
+}
