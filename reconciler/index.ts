@@ -29,6 +29,7 @@ import { watchFile } from './shell/watch.ts';
 export type * from './shell/door.ts';
 export type { Capability, Condition, Desired, Drift, Json, JsonObject, Limits, Problem } from './core/types.ts';
 export { pickPort } from './shell/ports.ts';
+export { installAhead } from './shell/ahead.ts';
 export { revisionOf } from './shell/declare.ts';
 export { mergePatchToOperations } from './shell/splice.ts';
 
