@@ -1,0 +1,61 @@
+// `bkg patch`: one edit of the file, through the running bkg, or by the same splice when none runs.
+import { mkdirSync } from 'node:fs';
+import { patchOffline, type Json, type PatchOperation, type PlanView } from '../../reconciler/index.ts';
+import { connect, refusal, type Client } from '../client.ts';
+import { requireConfig, type Context } from '../context.ts';
+import { note, writeJson } from '../show.ts';
+import { told } from '../told.ts';
+import { writeDiff, writePlan } from './plan.ts';
+
+export type PatchOptions = { readonly pointer: string; readonly value: string | null; readonly remove: boolean; readonly dryRun: boolean; readonly wait: boolean };
+type Done = { readonly revision: string; readonly diff: string | null; readonly plan: PlanView | null };
+
+export async function patch(context: Context, options: PatchOptions): Promise<number> {
+  requireConfig(context);
+  const operation = operationOf(options);
+  const client = connect(context);
+  const done = client === null ? await offline(context, operation, options) : await online(client, operation, options);
+  if (context.json) writeJson(done);
+  else {
+    writeDiff(done.diff ?? '');
+    if (done.plan !== null) writePlan(done.plan);
+    else note(options.dryRun ? 'No bkg runs here; nothing was written.\n' : 'No bkg runs here: the file was edited, the next start follows it.\n');
+  }
+  return 0;
+}
+
+/** What reads as JSON is JSON, anything else is text; "add" sets a place whether or not something stands there. */
+export function operationOf(options: Pick<PatchOptions, 'pointer' | 'value' | 'remove'>): PatchOperation {
+  const { pointer, value, remove } = options;
+  if (!/^(\/([^~/]|~[01])*)+$/.test(pointer)) throw told(`${pointer} is no JSON Pointer.`, 'Write it like /plugins/llmserver/state; a slash inside a name is ~1.');
+  if (remove && value !== null) throw told('A value and --remove exclude each other.');
+  if (remove) return { op: 'remove', path: pointer };
+  if (value === null) throw told('The value is missing.', 'bkg patch POINTER VALUE, or bkg patch POINTER --remove.');
+  return { op: 'add', path: pointer, value: jsonOrText(value) };
+}
+
+function jsonOrText(text: string): Json {
+  try {
+    return JSON.parse(text) as Json;
+  } catch {
+    return text;
+  }
+}
+
+async function online(client: Client, operation: PatchOperation, options: PatchOptions): Promise<Done> {
+  const query = new URLSearchParams({ ...(options.dryRun ? { dryRun: 'true' } : {}), ...(options.wait ? { wait: 'converged', timeout: '10m' } : {}) });
+  const answer = await client.request(`/api/config?${query}`, { method: 'PATCH', body: [operation], type: 'application/json-patch+json', headers: { 'if-match': '*' } });
+  if (answer.status >= 400) throw refusal(answer);
+  return answer.body as Done;
+}
+
+async function offline(context: Context, operation: PatchOperation, options: PatchOptions): Promise<Done> {
+  if (options.wait) throw told(`No bkg runs on ${context.home}, so there is nothing to wait for.`);
+  mkdirSync(context.home, { recursive: true, mode: 0o700 });
+  const place = { config: context.config, home: context.home, installation: context.installation, env: context.env };
+  const result = await patchOffline(place, { actor: { name: 'cli', source: 'cli' }, change: { operations: [operation] }, ifRevision: null, dryRun: options.dryRun });
+  if (result.ok) return { revision: result.revision, diff: result.diff, plan: null };
+  if (result.code === 'Stale') throw told('The file changed while it was edited.', 'Run the command again.');
+  if (result.code === 'ReadOnlyFile') throw told(result.message, `The change that was not written:\n${result.diff}`);
+  throw Object.assign(told('The file would not be valid; nothing was written.'), { problems: result.problems });
+}

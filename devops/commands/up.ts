@@ -1,0 +1,154 @@
+// `bkg up`: the composition root. Opens the reconciler, sets the doors before it, and ends both in order.
+import { randomBytes } from 'node:crypto';
+import { chmodSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import { listen } from '../../api/listen.ts';
+import { authorizeAdmin } from '../../api/v1/authorize.ts';
+import { dataPlane } from '../../api/v1/gateway.ts';
+import { open, type Reconciler, type Snapshot } from '../../reconciler/index.ts';
+import { runningOn } from '../client.ts';
+import { requireConfig, type Context } from '../context.ts';
+import { keepEditorSchema } from '../editor-schema.ts';
+import { openLog } from '../log.ts';
+import { openProgress } from '../progress.ts';
+import { status, table, write } from '../show.ts';
+import { codeOf, messageOf, told } from '../told.ts';
+
+const TOKEN_BYTES = 32;
+/** npm and a terminal both pass Ctrl-C on: two within this time are one. */
+const SAME_SIGNAL_MS = 1_000;
+/** A bkg that was asked to leave closes its doors and its database; it waits for no plugin. */
+const TAKEOVER_WITHIN_MS = 15_000;
+const TAKEOVER_LOOK_MS = 50;
+
+export async function up(context: Context, options: { readonly takeover: boolean }): Promise<number> {
+  requireConfig(context);
+  if (options.takeover) await askToLeave(context.home);
+  const terminal = process.stdout.isTTY && !context.json;
+  const progress = openProgress({ terminal, columns: () => process.stdout.columns, write, log: () => log });
+  const log: Logger = openLog({ level: context.env['BKG_LOG_LEVEL'] ?? 'info', pretty: terminal, before: progress.clear });
+  const ports = wantedPorts(context.env);
+  const reconciler = await open({ config: context.config, home: context.home, installation: context.installation, env: context.env, log }).catch((error: unknown) => {
+    throw codeOf(error) === 'HomeInUse' ? told(messageOf(error), '`bkg status` shows it; `bkg up --takeover` replaces it and keeps its plugins running.') : error;
+  });
+  // Only after the home is ours: a second bkg must not spoil the token of the first.
+  const adminToken = writeToken(context.home);
+  const { server } = reconciler.snapshot().desired;
+  const plane = dataPlane({ reconciler, authorize: authorizeAdmin(adminToken), log });
+  const doors = await listen({
+    reconciler, host: server.host, adminToken, dataPlane: plane.listener, log, version: context.version,
+    ports: { web: ports.web ?? server.ports.web, api: ports.api ?? server.ports.api, bus: ports.bus ?? server.ports.bus },
+  }).catch(async (error: unknown) => {
+    await reconciler.close('leave');
+    throw ['EADDRNOTAVAIL', 'EACCES', 'ENOTFOUND'].includes(codeOf(error)) ? told(`bkg cannot listen on ${server.host}: ${messageOf(error)}.`, 'Correct server.host in bkg.yaml.') : error;
+  });
+  const stopped = untilStopped(log, reconciler);
+  reconciler.subscribe((event) => { if (event.type === 'snapshot') progress.show(event.snapshot); });
+  keepEditorSchema(context.config, reconciler, (message) => log.warn(message));
+  reconciler.start(doors.ports);
+  const say = (): void => sayPorts(reconciler.snapshot(), { host: server.host, ports: doors.ports, terminal, json: context.json, log, before: progress.clear });
+  say();
+  sayWhenSettled(reconciler, say);
+
+  const mode = await stopped;
+  progress.close();
+  log.info(mode === 'stop' ? 'ending: requests in flight finish, then every plugin stops' : 'leaving: the plugins go on running for the next bkg');
+  await reconciler.close(mode);
+  await doors.close();
+  await plane.close();
+  log.info('ended');
+  return 0;
+}
+
+/** Numbers of the environment win over the file; 0 asks for any free port. */
+function wantedPorts(env: Context['env']): { readonly web: number | null; readonly api: number | null; readonly bus: number | null } {
+  const read = (name: string): number | null => {
+    const text = env[name];
+    if (text === undefined || text === '') return null;
+    const port = Number(text);
+    if (!/^[0-9]+$/.test(text) || port > 65_535) throw told(`${name} is ${JSON.stringify(text)}, which is no port.`, 'Use a number from 0 to 65535; 0 takes any free port.');
+    return port;
+  };
+  return { web: read('BKG_WEB_PORT'), api: read('BKG_API_PORT'), bus: read('BKG_PLUGIN_BUS_PORT') };
+}
+
+/** The credential of whoever can read the home: new at each start. */
+function writeToken(home: string): string {
+  const token = randomBytes(TOKEN_BYTES).toString('base64url');
+  const path = join(home, 'admin.token');
+  writeFileSync(path, `${token}\n`, { mode: 0o600 });
+  // The mode above counts only for a new file.
+  chmodSync(path, 0o600);
+  return token;
+}
+
+/** SIGTERM, SIGINT and SIGHUP stop, SIGUSR2 leaves; one more of the first kind ends everything at once. */
+function untilStopped(log: Logger, reconciler: Reconciler): Promise<'stop' | 'leave'> {
+  return new Promise((resolve) => {
+    let asked_ms: number | null = null;
+    const stop = (signal: NodeJS.Signals): void => {
+      if (asked_ms === null) {
+        asked_ms = performance.now();
+        log.info(`${signal} received`);
+        resolve('stop');
+        return;
+      }
+      if (performance.now() - asked_ms < SAME_SIGNAL_MS) return;
+      log.warn(`${signal} again: every plugin is killed now`);
+      for (const { pid } of reconciler.snapshot().plugins) if (pid !== null) killGroup(pid);
+      process.exit(1);
+    };
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, stop);
+    process.on('SIGUSR2', () => {
+      asked_ms ??= performance.now();
+      resolve('leave');
+    });
+  });
+}
+
+function killGroup(pid: number): void {
+  try {
+    process.kill(-pid, 'SIGKILL');
+  } catch (error) {
+    if (codeOf(error) !== 'ESRCH') throw error;
+  }
+}
+
+type Saying = { readonly host: string; readonly ports: Snapshot['ports']; readonly terminal: boolean; readonly json: boolean; readonly log: Logger; readonly before: () => void };
+
+/** The port table: service, port, health. */
+function sayPorts(snapshot: Snapshot, saying: Saying): void {
+  const doors = (['web', 'api', 'bus'] as const).map((service) => ({ service, port: saying.ports[service], health: 'listening' }));
+  const plugins = snapshot.plugins.filter((plugin) => plugin.state !== 'stopped').map((plugin) => ({ service: plugin.id, port: plugin.port, health: plugin.status }));
+  const rows = [...doors, ...plugins];
+  if (!saying.terminal) {
+    saying.log.info({ ports: rows }, rows.map((row) => `${row.service} ${row.port ?? '-'} ${row.health}`).join(', '));
+    return;
+  }
+  saying.before();
+  const address = (port: number | null): string => (port === null ? '' : `http://${saying.host}:${port}`);
+  write(`\n${table(['service', 'port', 'health', 'address'], rows.map((row) => [row.service, row.port === null ? '-' : String(row.port), status(row.health), address(row.port)]))}\n`);
+}
+
+/** Once more when every plugin has reached its state: then the table holds their ports. */
+function sayWhenSettled(reconciler: Reconciler, say: () => void): void {
+  const forget = reconciler.subscribe((event) => {
+    if (event.type !== 'snapshot' || !event.snapshot.plan.converged) return;
+    const wanted = event.snapshot.plugins.filter((plugin) => plugin.state === 'running');
+    if (wanted.some((plugin) => plugin.status !== 'running')) return;
+    forget();
+    if (wanted.length > 0) say();
+  });
+}
+
+async function askToLeave(home: string): Promise<void> {
+  const running = runningOn(home);
+  if (running === null) return;
+  process.kill(running.pid, 'SIGUSR2');
+  const until_ms = performance.now() + TAKEOVER_WITHIN_MS;
+  while (runningOn(home)?.pid === running.pid) {
+    if (performance.now() > until_ms) throw told(`The bkg that runs here (process ${running.pid}) has not left within ${TAKEOVER_WITHIN_MS / 1000} s.`, `Look at its log; end it with \`kill ${running.pid}\`.`);
+    await new Promise((resolve) => setTimeout(resolve, TAKEOVER_LOOK_MS));
+  }
+}
