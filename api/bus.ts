@@ -1,0 +1,126 @@
+// The plugin bus on its own port: plugins call each other's capabilities by their own token and within their grants.
+import { type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { Logger } from 'pino';
+import type { Json, Reconciler, Route, Snapshot } from '../reconciler/index.ts';
+import { bearerOf, identify, socketTokenOf } from './access.ts';
+import { INVOKE_BODY_MAX_BYTES, jsonOf, mediaTypeOf, readBody } from './body.ts';
+import type { BusTalk } from './bus-talk.ts';
+import { isOwnOrigin } from './hosts.ts';
+import { invoke } from './invoke.ts';
+import type { Live } from './live.ts';
+import { type Refusal, failure, refusalOf, writeRefusal } from './problem.ts';
+import { type Sockets, refuseUpgrade } from './sockets.ts';
+
+export type BusOptions = {
+  readonly reconciler: Reconciler;
+  readonly adminToken: string;
+  readonly log: Logger;
+  readonly sockets: Sockets;
+  readonly live: Live;
+  readonly talk: BusTalk;
+};
+
+export type Bus = {
+  readonly request: RequestListener;
+  readonly upgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
+};
+
+const NO_TOKEN: Refusal = {
+  status: 401, code: 'TokenMissing', detail: 'The bus is for plugins: send "Authorization: Bearer $BKG_TOKEN". The token is good for one process and ends with it.',
+  headers: { 'www-authenticate': 'Bearer realm="bkg bus"' },
+};
+
+type Caller = { readonly plugin: string; readonly incarnation: string };
+
+function callerOf(reconciler: Reconciler, token: string | null): Caller {
+  const caller = token === null ? null : reconciler.caller(token);
+  if (caller === null) throw failure(token === null ? NO_TOKEN : { ...NO_TOKEN, code: 'TokenWrong', detail: 'This token belongs to no running plugin. Each process gets its own in BKG_TOKEN.' });
+  return caller;
+}
+
+/** `repo.*` covers every capability that begins with `repo.`. */
+export const covers = (grant: string, capability: string): boolean =>
+  grant === capability || grant === '*' || (grant.endsWith('.*') && capability.startsWith(grant.slice(0, -1)));
+
+/** Throws unless the owner has granted it; the message says which line to add. */
+export function checkGrant(snapshot: Snapshot, caller: string, capability: string): void {
+  const grants = snapshot.routes.find((route) => route.plugin === caller)?.grants ?? [];
+  if (grants.some((grant) => covers(grant, capability))) return;
+  const line = `plugins.${caller}.grants: [${[...grants, capability].join(', ')}]`;
+  throw failure({ status: 403, code: 'NotGranted', detail: `${caller} may not call ${capability}. To allow it, write in bkg.yaml: ${line}`, more: { grant: line } });
+}
+
+const ORDER: readonly Route['state'][] = ['ready', 'starting', 'asleep', 'down'];
+
+/** Who answers: the named plugin, else the readiest one in the order of the file, another than the caller where there is one. */
+export function providerOf(snapshot: Snapshot, capability: string, o: { readonly caller: string; readonly named: string | null }): string {
+  const able = snapshot.routes.filter((route) => route.capabilities.some((own) => own.id === capability));
+  if (o.named !== null) {
+    if (able.some((route) => route.plugin === o.named)) return o.named;
+    const others = able.map((route) => route.plugin).join(', ') || 'nobody';
+    throw failure({ status: 404, code: 'CapabilityUnknown', detail: `${o.named} does not offer ${capability}; ${others} does.` });
+  }
+  const others = able.filter((route) => route.plugin !== o.caller);
+  const [best] = (others.length > 0 ? others : able).toSorted((a, b) => ORDER.indexOf(a.state) - ORDER.indexOf(b.state));
+  if (best === undefined) throw failure({ status: 404, code: 'CapabilityUnknown', detail: `No declared plugin offers ${capability}.` });
+  return best.plugin;
+}
+
+export function openBus(o: BusOptions): Bus {
+  return {
+    request(request, response) {
+      void answer(o, request, response).catch((error: unknown) => writeRefusal(response, refusalOf(error, o.log)));
+    },
+    upgrade(request, socket, head) {
+      try {
+        upgrade(o, { request, socket, head });
+      } catch (error) {
+        refuseUpgrade(socket, refusalOf(error, o.log));
+      }
+    },
+  };
+}
+
+async function answer(o: BusOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const url = new URL(request.url ?? '/', 'http://bus');
+  if (url.pathname === '/health' && request.method === 'GET') {
+    response.writeHead(200, { 'content-type': 'application/json' }).end('{"status":"ok"}');
+    return;
+  }
+  const found = /^\/invoke\/([\w.]{1,200})$/.exec(url.pathname);
+  if (found === null) throw failure({ status: 404, code: 'NotFound', detail: `There is nothing at ${url.pathname} on the bus: POST /invoke/{capability}, or a WebSocket at /.` });
+  if (request.method !== 'POST') throw failure({ status: 405, code: 'MethodNotAllowed', detail: 'A capability is called by POST.', headers: { allow: 'POST' } });
+  const caller = callerOf(o.reconciler, bearerOf(request));
+  const capability = found[1]!;
+  const snapshot = o.reconciler.snapshot();
+  checkGrant(snapshot, caller.plugin, capability);
+  const plugin = providerOf(snapshot, capability, { caller: caller.plugin, named: url.searchParams.get('plugin') });
+  const type = mediaTypeOf(request.headers['content-type']);
+  const bytes = await readBody(request, INVOKE_BODY_MAX_BYTES);
+  if (bytes.length > 0 && type !== 'application/json') throw failure({ status: 415, code: 'MediaTypeUnknown', detail: 'Send the input as application/json.' });
+  const controller = new AbortController();
+  response.once('close', () => controller.abort());
+  await invoke({
+    reconciler: o.reconciler, plugin, capability, input: bytes.length === 0 ? {} : (jsonOf(bytes) as Json),
+    actor: { name: caller.plugin, source: 'plugin' }, headers: request.headers, signal: controller.signal,
+  }, response);
+}
+
+function upgrade(o: BusOptions, { request, socket, head }: { readonly request: IncomingMessage; readonly socket: Duplex; readonly head: Buffer }): void {
+  const url = new URL(request.url ?? '/', 'http://bus');
+  // Plugins are no web pages, and no page is served here.
+  if (!isOwnOrigin(request.headers, { host: '', ports: [] })) throw failure({ status: 403, code: 'OriginForeign', detail: 'The bus takes no connections from web pages.' });
+  const token = socketTokenOf(request, url.searchParams);
+  const older = /^\/ws\/core\/plugins\/([^/]+)\/(logs|telemetry)$/.exec(url.pathname);
+  if (older !== null) {
+    const identity = identify(token, { adminToken: o.adminToken, peer: request.socket.remoteAddress });
+    if (identity.kind === 'nobody') throw failure(identity.refusal);
+    const plugin = older[1]!;
+    if (!o.reconciler.snapshot().plugins.some((known) => known.id === plugin)) throw failure({ status: 404, code: 'PluginUnknown', detail: `There is no plugin ${plugin} in bkg.yaml.` });
+    o.sockets.upgrade(request, socket, { head, connect: o.live.connect({ plugin, topics: [older[2] as 'logs' | 'telemetry'] }) });
+    return;
+  }
+  if (url.pathname !== '/') throw failure({ status: 404, code: 'NotFound', detail: `There is no WebSocket at ${url.pathname} on the bus; it is at /.` });
+  o.sockets.upgrade(request, socket, { head, connect: o.talk.connect(callerOf(o.reconciler, token)) });
+}

@@ -1,0 +1,94 @@
+// An edit of bkg.yaml from a request: masks, revision, dry run, commit, waiting, and the answer with a diff that may be shown.
+import { failure } from './problem.ts';
+import { composedOf } from './composed.ts';
+import { unmask } from './mask.ts';
+import { otherSide, redactDiff } from './redact-diff.ts';
+import { redactText, unmaskText } from './redact-text.ts';
+import { type Answer, type Call, durationOf, flagOf, json } from './route.ts';
+import type { Json, PatchOperation, PatchResult } from '../reconciler/index.ts';
+
+/** Longest wait for convergence: a model of some GB over a good line. Beyond it, ask again. */
+export const WAIT_MAX_MS = 600_000;
+const WAIT_MS = 30_000;
+
+export type Declared = { readonly text: string; readonly revision: string; readonly value: Json };
+
+/** Operations, or a whole text; `ifRevision` null writes over whatever stands there. */
+export type Change = { readonly operations: readonly PatchOperation[] } | { readonly text: string };
+export type Edit = { readonly read: Declared; readonly change: Change; readonly ifRevision: string | null };
+
+type Done = Extract<PatchResult, { readonly ok: true }>;
+
+/** The ETag of every place of the file is the revision of its bytes. */
+export const etagOf = (revision: string): string => `"${revision}"`;
+
+/**
+ * The revision the caller saw: null for `*`. Missing is 428: an edit that does not say what it is based on may undo
+ * somebody else's.
+ */
+export function ifMatchOf(call: Call, now: string): string | null {
+  const header = call.headers['if-match'];
+  if (header === undefined) {
+    throw failure({ status: 428, code: 'IfMatchMissing', detail: 'Send If-Match with the ETag of the GET this edit is based on, or If-Match: * to write over whatever stands there.', headers: { etag: etagOf(now) } });
+  }
+  if (header.trim() === '*') return null;
+  const tags = header.split(',').map((tag) => /^(?:"([^"]*)"|([0-9a-f]{64}))$/.exec(tag.trim())).flatMap((found) => (found === null ? [] : [found[1] ?? found[2]!]));
+  if (tags.length === 0) throw failure({ status: 400, code: 'IfMatchMalformed', detail: `If-Match: ${header} names no revision. Send the ETag of a GET as it came, in quotes.` });
+  return tags.includes(now) ? now : tags[0]!;
+}
+
+/** Makes the edit; a refusal throws. Returns what the reconciler made of it, the diff masked. */
+export async function commit(call: Call, edit: Edit, dryRun: boolean): Promise<Done & { readonly shown: string | null }> {
+  const { reconciler } = call.house;
+  const root = composedOf(reconciler.snapshot().desired);
+  const meant = 'text' in edit.change
+    ? unmaskText(edit.change.text, { current: edit.read.text, value: edit.read.value, root })
+    : unmask(edit.change.operations, edit.read.value, root);
+  if (meant.problems.length > 0) throw failure({ status: 422, code: meant.problems[0]!.code, detail: meant.problems[0]!.message, problems: meant.problems });
+  const change = 'text' in meant ? { text: meant.text } : { operations: meant.operations };
+  const result = await reconciler.patch({ actor: call.actor, change, ifRevision: edit.ifRevision, dryRun });
+  const redact = (text: string): string | null => redactText(text, root);
+  if (result.ok) return { ...result, shown: redactDiff(result.diff, edit.read.text, redact) };
+  throw failure(await refusalOf(call, { result, read: edit.read, redact }));
+}
+
+type Refused = { readonly result: Exclude<PatchResult, { readonly ok: true }>; readonly read: Declared; readonly redact: (text: string) => string | null };
+
+async function refusalOf(call: Call, { result, read, redact }: Refused): Promise<Parameters<typeof failure>[0]> {
+  const inForce = { revision: call.house.reconciler.snapshot().file.inForce };
+  switch (result.code) {
+    case 'Invalid': return { status: 422, code: 'ConfigInvalid', detail: `With this edit bkg.yaml would not be valid, so nothing was changed: ${result.problems[0]?.message ?? ''}`, problems: result.problems, more: inForce };
+    case 'Refused': return { status: 422, code: result.problems[0]?.code ?? 'EditRefused', detail: result.problems[0]?.message ?? 'The edit was refused.', problems: result.problems, more: inForce };
+    case 'ReadOnlyFile': return { status: 409, code: 'ReadOnlyFile', detail: result.message, more: { ...inForce, diff: redactDiff(result.diff, read.text, redact) } };
+    case 'Stale': {
+      // Both diffs start from the base, which is rebuilt from what stands there now.
+      const now = read.revision === result.revision ? read : await call.house.reconciler.read();
+      const base = result.theirs === null || now.revision !== result.revision ? null : otherSide(result.theirs, now.text, 'after');
+      const shown = (diff: string | null): string | null => (diff === null || base === null ? null : redactDiff(diff, base, redact));
+      return {
+        status: 412, code: 'RevisionStale', detail: 'bkg.yaml has changed since the revision in If-Match. Read it again, or merge: `theirs` is what changed meanwhile, `yours` what this edit wanted.',
+        headers: { etag: etagOf(result.revision) }, more: { revision: result.revision, base: result.base, yours: shown(result.yours), theirs: shown(result.theirs) },
+      };
+    }
+  }
+}
+
+/** Commits with `?dryRun=`, `?wait=converged&timeout=` and answers `{revision, operation, plan, …}`. */
+export async function commitAndAnswer(call: Call, edit: Edit): Promise<Answer> {
+  const dryRun = flagOf(call.query, 'dryRun');
+  const wait = call.query.get('wait');
+  if (wait !== null && wait !== 'converged') throw failure({ status: 400, code: 'BadQuery', detail: `?wait= knows only converged, not ${JSON.stringify(wait)}.` });
+  const timeout_ms = durationOf(call.query, 'timeout', { otherwise_ms: WAIT_MS, max_ms: WAIT_MAX_MS });
+  const done = await commit(call, edit, dryRun);
+  const body = {
+    revision: done.revision, operation: dryRun ? null : `edit-${done.seq}`, plan: done.plan, changed: done.changed, dryRun, diff: done.shown, problems: done.problems,
+  };
+  const headers = dryRun ? {} : { etag: etagOf(done.revision) };
+  if (dryRun || wait === null) return json(body, { headers });
+  // An empty list of units would mean all of them, also those this edit has nothing to do with.
+  const units = [...new Set(done.plan.actions.map((action) => action.unit))];
+  if (units.length === 0) return json({ ...body, outcome: 'converged', message: 'There was nothing to do.' }, { headers });
+  const settled = await call.house.reconciler.settled({ units, seq: done.seq, timeout_ms });
+  if (settled.outcome === 'failed') throw failure({ status: 409, code: 'NotConverged', detail: `bkg.yaml is changed, but the machine could not follow: ${settled.message}`, headers, more: { ...body } });
+  return json({ ...body, outcome: settled.outcome, message: settled.message }, { status: settled.outcome === 'timeout' ? 202 : 200, headers });
+}

@@ -1,0 +1,112 @@
+// Calls a capability of a plugin for somebody: input checked, limits kept, the plugin woken, its answer passed on as it comes.
+import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import { pipeline } from 'node:stream/promises';
+import { Agent, request } from 'undici';
+import type { Actor, Capability, Json, Reconciler, Route } from '../reconciler/index.ts';
+import { validateConfig } from '../schema/validate.ts';
+import { admit } from './limits.ts';
+import { type Refusal, failure } from './problem.ts';
+import { READY_WITHIN_MS, whenReady } from './ready.ts';
+
+export type InvokeOrder = {
+  readonly reconciler: Reconciler;
+  readonly plugin: string;
+  readonly capability: string;
+  readonly input: Json;
+  readonly actor: Actor;
+  /** Of the caller; only what the plugin may need of them is passed on. */
+  readonly headers: IncomingHttpHeaders;
+  readonly signal: AbortSignal;
+};
+
+/** Headers of a caller that mean something to a plugin. Credentials never are among them. */
+const PASSED_ON = ['accept', 'accept-language', 'x-request-id', 'traceparent'];
+/** Headers of a plugin's answer that mean something to the caller; the others are about the connection between us. */
+const PASSED_BACK = ['content-type', 'content-length', 'content-encoding', 'cache-control', 'retry-after', 'x-request-id'];
+
+// Unbounded on purpose: with a bound, stream N+1 would queue unseen behind the others. `admit` bounds.
+const agent = new Agent({ keepAliveTimeout: 10_000 });
+
+/** Where a capability of a plugin is; throws what a client should hear when there is none. */
+export function capabilityOf(route: Route, id: string): Capability {
+  const found = route.capabilities.find((capability) => capability.id === id);
+  if (found !== undefined) return found;
+  const known = route.capabilities.map((capability) => capability.id).join(', ') || 'none at all';
+  throw failure({ status: 404, code: 'CapabilityUnknown', detail: `${route.plugin} has no capability ${id}. It has: ${known}.` });
+}
+
+/** Passes the call on and writes the plugin's answer. Throws a refusal while nothing of the answer is written. */
+export async function invoke(order: InvokeOrder, response: ServerResponse): Promise<void> {
+  const { reconciler, plugin } = order;
+  const route = reconciler.snapshot().routes.find((candidate) => candidate.plugin === plugin);
+  if (route === undefined) throw failure({ status: 404, code: 'PluginUnknown', detail: `There is no plugin ${plugin} in bkg.yaml.` });
+  const capability = capabilityOf(route, order.capability);
+  const problems = capability.input === null ? [] : validateConfig(capability.input, order.input, '');
+  if (problems.length > 0) throw failure({ status: 422, code: 'InputInvalid', detail: `The input of ${order.capability} is not what ${plugin} takes: ${problems[0]!.message}`, problems });
+  const admission = admit({ plugin, capability, limits: route.limits });
+  if (!admission.ok) {
+    throw failure({ status: 429, code: 'RateLimited', detail: admission.message, headers: { ...Object.fromEntries(admission.headers), 'retry-after': String(admission.retryAfter_s) } });
+  }
+  try {
+    // Held from here on: a plugin that is waiting for its first request must not fall asleep over it.
+    const lease = reconciler.lease(plugin);
+    const outcome = await forward(order, { capability, headers: Object.fromEntries(admission.headers) }, response).catch((error: unknown) => ({ error: messageOf(error), thrown: error }));
+    lease.end({ error: outcome.error });
+    if ('thrown' in outcome) throw outcome.thrown;
+  } finally {
+    admission.release();
+  }
+}
+
+type Outcome = { readonly error: string | null };
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+async function forward(order: InvokeOrder, about: { readonly capability: Capability; readonly headers: OutgoingHttpHeaders }, response: ServerResponse): Promise<Outcome> {
+  const { capability } = about;
+  const ready = await whenReady(order.reconciler, order.plugin, { actor: order.actor, timeout_ms: READY_WITHIN_MS, signal: order.signal });
+  const hasBody = capability.method !== 'GET' && capability.method !== 'DELETE';
+  const headers: Record<string, string> = { authorization: `Bearer ${ready.inbound}` };
+  for (const name of PASSED_ON) if (typeof order.headers[name] === 'string') headers[name] = order.headers[name];
+  if (hasBody) headers['content-type'] = 'application/json';
+  const upstream = await request(`http://127.0.0.1:${ready.port}${capability.path}${hasBody ? '' : queryOf(order.input, capability)}`, {
+    method: capability.method as 'GET', dispatcher: agent, headers, headersTimeout: ready.timeout_ms, bodyTimeout: ready.timeout_ms, signal: order.signal,
+    body: hasBody ? JSON.stringify(order.input) : null,
+  }).catch((error: unknown) => { throw unreachable(order, error); });
+  // Without a listener of its own an aborted body would end the process.
+  upstream.body.on('error', () => undefined);
+  const back: Record<string, string | string[]> = {};
+  for (const name of PASSED_BACK) if (upstream.headers[name] !== undefined) back[name] = upstream.headers[name];
+  response.writeHead(upstream.statusCode, { ...about.headers, ...back });
+  response.flushHeaders();
+  try {
+    await pipeline(upstream.body, response);
+  } catch (error) {
+    // The answer has begun: the connection is cut, so that nobody takes half an answer for a whole one.
+    response.destroy();
+    return { error: order.signal.aborted ? null : `its answer broke off: ${messageOf(error)}` };
+  }
+  return { error: upstream.statusCode >= 500 ? `it answered ${upstream.statusCode} to ${capability.id}` : null };
+}
+
+function unreachable(order: InvokeOrder, error: unknown): Error {
+  if (order.signal.aborted) return failure({ status: 499, code: 'ClientGone', detail: 'The client went away.' });
+  const code = error instanceof Error && 'code' in error ? error.code : null;
+  const slow = code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT';
+  const refusal: Refusal = slow
+    ? { status: 504, code: 'PluginTimeout', detail: `${order.plugin} did not answer in time; limits.timeout of the plugin sets how long that is.` }
+    : { status: 502, code: 'PluginUnreachable', detail: `${order.plugin} could not be reached: ${messageOf(error)}. Its log (GET /api/plugins/${order.plugin}/logs) may say why.` };
+  return failure(refusal);
+}
+
+/** Input of a capability without a body: its scalars as query parameters. */
+function queryOf(input: Json, capability: Capability): string {
+  if (input === null || typeof input !== 'object' || Array.isArray(input)) return '';
+  const query = new URLSearchParams();
+  for (const [key, value] of Object.entries(input)) {
+    if (typeof value === 'object' && value !== null) throw failure({ status: 422, code: 'InputInvalid', detail: `${capability.id} is called by ${capability.method} and takes plain values only; ${key} is none.` });
+    query.set(key, String(value));
+  }
+  const text = query.toString();
+  return text === '' ? '' : `${capability.path.includes('?') ? '&' : '?'}${text}`;
+}
+

@@ -1,0 +1,67 @@
+// /openapi.json out of the table of routes.
+import type { Schema } from '../schema/walk.ts';
+import wire from '../schema/wire.schema.json' with { type: 'json' };
+import { PROBLEM_TYPE } from './problem.ts';
+import type { Route } from './route.ts';
+
+type Open = { [key: string]: unknown };
+
+const isObject = (value: unknown): value is Open => typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** Draft-07 as OpenAPI wants it: definitions move to components, what only the type generator reads goes. */
+function moved(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(moved);
+  if (!isObject(value)) return value;
+  return Object.fromEntries(Object.entries(value).filter(([key]) => key !== 'tsType' && key !== 'discriminator').map(([key, part]) => [key, key === '$ref' && typeof part === 'string' ? part.replace('#/definitions/', '#/components/schemas/') : moved(part)]));
+}
+
+function operationOf(row: Route): Open {
+  const parameters = [
+    ...[...row.path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({
+      name, in: 'path', required: true, schema: { type: 'string' },
+      ...(name === 'pointer' ? { description: 'Keys of the place, one per part of the path: plugins/coder/config.' } : {}),
+    })),
+    ...Object.entries(row.query ?? {}).map(([name, description]) => ({ name, in: 'query', required: false, description, schema: { type: 'string' } })),
+    ...(row.input === undefined && row.method !== 'DELETE' ? [] : ifMatch(row)),
+  ];
+  const content = (schema: Schema, type: string): Open => ({ [type]: { schema: moved(schema) } });
+  return {
+    summary: row.summary,
+    operationId: `${row.method.toLowerCase()}${row.path.replaceAll(/[^A-Za-z0-9]+(.)?/g, (_found, next: string | undefined) => (next ?? '').toUpperCase())}`,
+    tags: [tagOf(row.path)],
+    ...(row.deprecated === true ? { deprecated: true } : {}),
+    ...(row.scope === 'public' ? { security: [] } : {}),
+    'x-scope': row.scope,
+    ...(parameters.length > 0 ? { parameters } : {}),
+    ...(row.input === undefined ? {} : { requestBody: { required: true, content: Object.assign({}, ...Object.entries(row.input).map(([type, rule]) => content(rule.schema, type))) as Open } }),
+    responses: {
+      200: { description: 'Done.', content: content(row.output ?? {}, row.output?.['type'] === 'string' && row.path !== '/' ? 'text/plain' : row.path === '/' ? 'text/html' : 'application/json') },
+      default: { description: 'A problem (RFC 9457).', content: content({ $ref: '#/definitions/problemDetails' }, PROBLEM_TYPE) },
+    },
+  };
+}
+
+const ifMatch = (row: Route): readonly Open[] =>
+  row.path.startsWith('/api/config') ? [{ name: 'If-Match', in: 'header', required: true, description: 'ETag of the GET this edit is based on, or *.', schema: { type: 'string' } }] : [];
+
+const tagOf = (path: string): string => {
+  const [first = '', second = ''] = path.split('/').slice(1);
+  return first === 'api' ? second : first === '' ? 'page' : first;
+};
+
+/** The document about exactly the routes that are served. */
+export function openapi(table: readonly Route[], version: string): Open {
+  const paths: Record<string, Open> = {};
+  for (const row of table) (paths[row.path] ??= {})[row.method.toLowerCase()] = operationOf(row);
+  return {
+    openapi: '3.1.0',
+    info: { title: 'bkg', version, description: 'The control plane of one appliance. The OpenAI-compatible data plane lies under /v1.' },
+    jsonSchemaDialect: 'http://json-schema.org/draft-07/schema#',
+    security: [{ token: [] }],
+    paths,
+    components: {
+      securitySchemes: { token: { type: 'http', scheme: 'bearer', description: 'The token in $BKG_HOME/admin.token.' } },
+      schemas: moved(wire.definitions) as Open,
+    },
+  };
+}

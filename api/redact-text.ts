@@ -1,0 +1,95 @@
+// The text of bkg.yaml with its secrets masked by schema, line for line, and a masked text on its way back.
+import { type Document, LineCounter, type Scalar, isAlias, isMap, isPair, isScalar, isSeq, parseDocument } from 'yaml';
+import type { Json, Problem } from '../reconciler/index.ts';
+import { escapeToken } from '../schema/pointer.ts';
+import { MASK, type Schema, childSchema, deref, redact } from '../schema/walk.ts';
+import { judgeSecret, lookUp } from './mask.ts';
+
+/** Aliases of aliases: as many as the reconciler follows. */
+const ALIASES_MAX = 10_000;
+
+type SecretSpot = { readonly pointer: string; readonly scalar: Scalar };
+
+/** Every scalar at a sensitive place; an alias leads to the scalar it stands for. */
+function secretSpots(doc: Document, root: Schema): readonly SecretSpot[] {
+  const spots: SecretSpot[] = [];
+  const visit = (given: unknown, at: { readonly schema: Schema | null; readonly above: boolean; readonly pointer: string; readonly depth: number }): void => {
+    const node = isAlias(given) ? given.resolve(doc) : given;
+    if (node === undefined || node === null || at.depth > ALIASES_MAX) return;
+    const secret = at.schema !== null && 'x-secret' in at.schema ? at.schema['x-secret'] === true : at.above;
+    const child = (key: string): typeof at => ({ schema: at.schema && childSchema(at.schema, key, root), above: secret, pointer: `${at.pointer}/${escapeToken(key)}`, depth: at.depth + 1 });
+    if (isMap(node)) {
+      for (const pair of node.items) if (isPair(pair)) visit(pair.value, child(String(isScalar(pair.key) ? pair.key.value : pair.key)));
+    } else if (isSeq(node)) node.items.forEach((item, index) => visit(item, child(String(index))));
+    else if (isScalar(node) && secret) spots.push({ pointer: at.pointer, scalar: node });
+  };
+  visit(doc.contents, { schema: deref(root, root), above: false, pointer: '', depth: 0 });
+  return spots;
+}
+
+type Splice = { readonly from: number; readonly to: number; readonly insert: string };
+
+function spliced(text: string, splices: readonly Splice[]): string {
+  let out = '';
+  let at = 0;
+  for (const splice of [...splices].sort((a, b) => a.from - b.from)) {
+    if (splice.from < at) continue; // two aliases of one anchor
+    out += text.slice(at, splice.from) + splice.insert;
+    at = splice.to;
+  }
+  return out + text.slice(at);
+}
+
+/** Where a scalar stands, without the line end that a block scalar has of its own. */
+function rangeOf(text: string, scalar: Scalar): { readonly from: number; readonly to: number } | null {
+  if (!scalar.range) return null;
+  const [from, to] = scalar.range;
+  return { from, to: text.slice(from, to).endsWith('\r\n') ? to - 2 : text.slice(from, to).endsWith('\n') ? to - 1 : to };
+}
+
+/** The masked text, with as many lines as the text; null when it is not valid YAML, since then nobody knows what is secret. */
+export function redactText(text: string, root: Schema): string | null {
+  const doc = parseDocument(text, { prettyErrors: false });
+  if (doc.errors.length > 0) return null;
+  const splices = secretSpots(doc, root).flatMap(({ scalar }): readonly Splice[] => {
+    if (redactedScalar(scalar.value) === scalar.value) return [];
+    const range = rangeOf(text, scalar);
+    if (range === null) return [];
+    const lines = text.slice(range.from, range.to).split('\n').length - 1;
+    return [{ ...range, insert: `"${MASK}"${'\n'.repeat(lines)}` }];
+  });
+  return spliced(text, splices);
+}
+
+// One rule for text and data: what `redact` would leave as it is at a sensitive place.
+const SENSITIVE: Schema = { 'x-secret': true };
+const redactedScalar = (value: unknown): unknown => redact(value, SENSITIVE);
+
+export type UnmaskedText = { readonly text: string; readonly problems: readonly Problem[] };
+
+/** A whole new text with masks replaced by what stands in the file now, and its secrets in plain text as problems. */
+export function unmaskText(text: string, o: { readonly current: string; readonly value: Json; readonly root: Schema }): UnmaskedText {
+  const lines = new LineCounter();
+  const doc = parseDocument(text, { prettyErrors: false, lineCounter: lines });
+  if (doc.errors.length > 0) return { text, problems: [] }; // the reconciler says where
+  const before = new Map(secretSpots(parseDocument(o.current, { prettyErrors: false }), o.root).map((spot) => [spot.pointer, spot.scalar]));
+  const problems: Problem[] = [];
+  const splices: Splice[] = [];
+  for (const { pointer, scalar } of secretSpots(doc, o.root)) {
+    const range = rangeOf(text, scalar);
+    if (range === null) continue;
+    const judged = judgeSecret(scalar.value as Json, lookUp(o.value, pointer), pointer);
+    if ('problem' in judged) {
+      const { line, col } = lines.linePos(range.from);
+      problems.push({ ...judged.problem, line, column: col });
+    } else if (scalar.value === MASK) splices.push({ ...range, insert: sourceOf(o.current, before.get(pointer), judged.value) });
+  }
+  return { text: spliced(text, splices), problems };
+}
+
+/** The bytes that stand there now, where they fit into one line; else the same value in quotes. */
+function sourceOf(current: string, scalar: Scalar | undefined, value: Json): string {
+  const range = scalar === undefined ? null : rangeOf(current, scalar);
+  const source = range === null ? '' : current.slice(range.from, range.to);
+  return source === '' || source.includes('\n') ? JSON.stringify(value) : source;
+}

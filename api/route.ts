@@ -1,0 +1,100 @@
+// The table of routes: what each one takes, answers and does; the router and /openapi.json are made from it.
+import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import type { Logger } from 'pino';
+import type { Actor, Problem, Reconciler } from '../reconciler/index.ts';
+import type { Schema } from '../schema/walk.ts';
+import { failure } from './problem.ts';
+
+/** What routes work with. */
+export type House = {
+  readonly reconciler: Reconciler;
+  readonly log: Logger;
+  readonly version: string;
+};
+
+/** The right a route asks for. `public` asks for none. */
+export type Scope = 'public' | 'config.read' | 'config.write' | 'plugins.control' | 'capability';
+
+/** What a body of one media type must be. `check` beats `schema`, which then only documents. */
+export type BodyRule = { readonly schema: Schema; readonly text?: boolean; readonly check?: (value: unknown) => readonly Problem[] };
+
+export type Call = {
+  readonly house: House;
+  readonly actor: Actor;
+  readonly path: string;
+  readonly params: Readonly<Record<string, string>>;
+  readonly query: URLSearchParams;
+  readonly headers: IncomingHttpHeaders;
+  /** Media type of the body; empty when the route takes none. */
+  readonly type: string;
+  /** Parsed and checked; a string where the rule says text. */
+  readonly body: unknown;
+  /** Aborted when the client goes away. */
+  readonly signal: AbortSignal;
+};
+
+export type Answer =
+  | { readonly kind: 'json'; readonly status: number; readonly body: unknown; readonly headers?: OutgoingHttpHeaders }
+  | { readonly kind: 'text'; readonly status: number; readonly type: string; readonly text: string; readonly headers?: OutgoingHttpHeaders }
+  /** Writes the answer itself: for streams that are passed on. */
+  | { readonly kind: 'raw'; readonly write: (response: ServerResponse) => Promise<void> };
+
+export type Route = {
+  readonly method: 'GET' | 'POST' | 'PATCH' | 'PUT' | 'DELETE';
+  /** As in OpenAPI: `/api/plugins/{id}`. `{pointer}` at the end takes the rest of the path. */
+  readonly path: string;
+  readonly scope: Scope;
+  readonly summary: string;
+  /** Query parameter → what it does. */
+  readonly query?: Readonly<Record<string, string>>;
+  /** Media type → rule. Absent: a body is not read. */
+  readonly input?: Readonly<Record<string, BodyRule>>;
+  readonly max_bytes?: number;
+  readonly output?: Schema;
+  /** An older name of the same route. */
+  readonly deprecated?: boolean;
+  readonly run: (call: Call) => Answer | Promise<Answer>;
+};
+
+/** One row of the table. */
+export const route = (row: Route): Route => row;
+
+export const json = (body: unknown, o: { readonly status?: number; readonly headers?: OutgoingHttpHeaders } = {}): Answer =>
+  ({ kind: 'json', status: o.status ?? 200, body, ...(o.headers === undefined ? {} : { headers: o.headers }) });
+
+export const plain = (text: string, o: { readonly status?: number; readonly type?: string; readonly headers?: OutgoingHttpHeaders } = {}): Answer =>
+  ({ kind: 'text', status: o.status ?? 200, type: o.type ?? 'text/plain; charset=utf-8', text, ...(o.headers === undefined ? {} : { headers: o.headers }) });
+
+/** A whole number of the query within its bounds, or what stands for it when absent. */
+export function numberOf(query: URLSearchParams, name: string, o: { readonly otherwise: number; readonly max: number }): number {
+  const text = query.get(name);
+  if (text === null) return o.otherwise;
+  if (!/^\d{1,15}$/.test(text) || Number(text) > o.max) throw failure({ status: 400, code: 'BadQuery', detail: `?${name}= must be a whole number from 0 to ${o.max}, but is ${JSON.stringify(text)}.` });
+  return Number(text);
+}
+
+/** `?name=true` or `?name=false`; absent is false. */
+export function flagOf(query: URLSearchParams, name: string): boolean {
+  const text = query.get(name);
+  if (text === null || text === 'false') return false;
+  if (text === 'true' || text === '') return true;
+  throw failure({ status: 400, code: 'BadQuery', detail: `?${name}= must be true or false, but is ${JSON.stringify(text)}.` });
+}
+
+const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
+
+/** A duration with its unit out of the query. */
+export function durationOf(query: URLSearchParams, name: string, o: { readonly otherwise_ms: number; readonly max_ms: number }): number {
+  const text = query.get(name);
+  if (text === null) return o.otherwise_ms;
+  const found = /^(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h)$/.exec(text);
+  const span_ms = found === null ? Number.NaN : Number(found[1]) * UNITS_MS[found[2]!]!;
+  if (!(span_ms <= o.max_ms)) throw failure({ status: 400, code: 'BadQuery', detail: `?${name}= must be a duration like 30s or 2m, ${o.max_ms / 60_000}m at most, but is ${JSON.stringify(text)}.` });
+  return span_ms;
+}
+
+/** Schemas for the document, short. */
+export const object = (properties: Readonly<Record<string, Schema>>): Schema => ({ type: 'object', properties, required: Object.keys(properties) });
+export const list = (items: Schema): Schema => ({ type: 'array', items });
+export const TEXT: Schema = { type: 'string' };
+export const ANY: Schema = {};

@@ -1,0 +1,110 @@
+// The declared state over HTTP: read, patch, put and delete any place of bkg.yaml.
+import { mergePatchToOperations } from '../../reconciler/index.ts';
+import type { Json, PatchOperation } from '../../reconciler/index.ts';
+import { pointerOf, tokensOf } from '../../schema/pointer.ts';
+import { validateWire } from '../../schema/validate.ts';
+import { redact } from '../../schema/walk.ts';
+import wire from '../../schema/wire.schema.json' with { type: 'json' };
+import { composedOf } from '../composed.ts';
+import { commitAndAnswer, etagOf, ifMatchOf } from '../edit.ts';
+import { lookUp, operationsTo } from '../mask.ts';
+import { failure } from '../problem.ts';
+import { redactText } from '../redact-text.ts';
+import { ANY, type Answer, type BodyRule, type Call, type Route, TEXT, flagOf, json, list, object, plain, route } from '../route.ts';
+
+const ROOT = '/api/config';
+const YAML = 'application/yaml';
+
+/** Pointer of `/api/config/plugins/coder`: each part of the path is one key, `~1` is a slash in it. */
+export function pointerOfPath(path: string): string {
+  const parts = path.slice(ROOT.length).split('/').filter((part, index, all) => index > 0 && !(part === '' && index === all.length - 1));
+  try {
+    return pointerOf(parts.flatMap((part) => tokensOf(`/${decodeURIComponent(part).replaceAll('/', '~1')}`)));
+  } catch {
+    throw failure({ status: 400, code: 'BadPointer', detail: `${path} is not a valid path: its %-escapes are broken.` });
+  }
+}
+
+const wantsYaml = (call: Call): boolean => /\byaml\b/.test(call.headers.accept ?? '');
+
+async function get(call: Call): Promise<Answer> {
+  const { reconciler } = call.house;
+  const pointer = pointerOfPath(call.path);
+  const read = await reconciler.read();
+  const { desired, file } = reconciler.snapshot();
+  const root = composedOf(desired);
+  const headers = { etag: etagOf(read.revision), 'x-bkg-in-force': file.inForce, vary: 'accept' };
+  if (call.headers['if-none-match']?.includes(etagOf(read.revision)) === true) return plain('', { status: 304, headers });
+  if (wantsYaml(call)) {
+    if (pointer !== '') throw failure({ status: 406, code: 'YamlOfTheWholeOnly', detail: `As YAML there is only the whole file: GET ${ROOT}. Parts come as JSON.` });
+    const text = redactText(read.text, root);
+    if (text === null) throw failure({ status: 409, code: 'YamlSyntax', detail: 'bkg.yaml is not valid YAML now, so its secrets cannot be told apart and it is not shown. GET /api/status names the line.', problems: file.problems });
+    return plain(text, { type: `${YAML}; charset=utf-8`, headers });
+  }
+  const value = lookUp(redact(read.value, root), pointer);
+  if (value === undefined) throw failure({ status: 404, code: 'PathMissing', detail: `bkg.yaml has nothing at ${pointer}. What is not declared has its default, see GET /api/schema.` });
+  return json(value, { headers });
+}
+
+const under = (pointer: string, operation: PatchOperation): PatchOperation =>
+  'from' in operation ? { ...operation, from: pointer + operation.from, path: pointer + operation.path } : { ...operation, path: pointer + operation.path };
+
+async function patch(call: Call): Promise<Answer> {
+  const pointer = pointerOfPath(call.path);
+  const read = await call.house.reconciler.read();
+  const ifRevision = ifMatchOf(call, read.revision);
+  const operations = call.type === 'application/json-patch+json'
+    ? (call.body as readonly PatchOperation[]).map((operation) => under(pointer, operation))
+    : mergePatchToOperations(lookUp(read.value, pointer), call.body as Json, pointer);
+  return commitAndAnswer(call, { read, change: { operations }, ifRevision });
+}
+
+async function put(call: Call): Promise<Answer> {
+  const pointer = pointerOfPath(call.path);
+  const read = await call.house.reconciler.read();
+  const ifRevision = ifMatchOf(call, read.revision);
+  if (call.type === 'application/json') return commitAndAnswer(call, { read, change: { operations: operationsTo(lookUp(read.value, pointer), call.body as Json, pointer) }, ifRevision });
+  if (pointer !== '') throw failure({ status: 415, code: 'YamlOfTheWholeOnly', detail: `As YAML only the whole file can be put: PUT ${ROOT}. Send parts as application/json.` });
+  return commitAndAnswer(call, { read, change: { text: call.body as string }, ifRevision });
+}
+
+async function remove(call: Call): Promise<Answer> {
+  const pointer = pointerOfPath(call.path);
+  if (pointer === '') throw failure({ status: 405, code: 'MethodNotAllowed', detail: 'The whole file cannot be deleted here. PUT the text it should have.', headers: { allow: 'GET, HEAD, PATCH, PUT' } });
+  const read = await call.house.reconciler.read();
+  const ifRevision = ifMatchOf(call, read.revision);
+  if (lookUp(read.value, pointer) === undefined) throw failure({ status: 404, code: 'PathMissing', detail: `bkg.yaml has nothing at ${pointer}, so there is nothing to delete.` });
+  return commitAndAnswer(call, { read, change: { operations: [{ op: 'remove', path: pointer }] }, ifRevision });
+}
+
+const ANY_JSON: BodyRule = { schema: ANY };
+const QUERY = {
+  dryRun: 'true: say what would happen, write nothing.',
+  wait: 'converged: answer when the machine has followed, or cannot.',
+  timeout: 'Longest wait, e.g. 30s (default), 10m at most; then 202.',
+};
+const DONE = object({ revision: TEXT, operation: { type: ['string', 'null'] }, plan: object({ revision: TEXT, actions: list(object({ do: TEXT, unit: TEXT, because: TEXT })) }), diff: { type: ['string', 'null'] } });
+
+/** Every verb at the whole file and at any place in it. */
+const verbs = (path: string, what: string): readonly Route[] => [
+  route({ method: 'GET', path, scope: 'config.read', summary: `${what} as declared, secrets masked; as YAML with Accept: ${YAML} (whole file). ETag is the revision.`, output: ANY, run: get }),
+  route({
+    method: 'PATCH', path, scope: 'config.write', summary: `Edits ${what} by JSON Patch (RFC 6902) or merge patch (RFC 7396); everything else keeps its bytes. Needs If-Match.`, query: QUERY, output: DONE, run: patch,
+    input: { 'application/json-patch+json': { schema: wire.definitions.patch, check: (value) => validateWire('patch', value) }, 'application/merge-patch+json': ANY_JSON },
+  }),
+  route({
+    method: 'PUT', path, scope: 'config.write', summary: `Sets ${what}. Needs If-Match.`, query: QUERY, output: DONE, run: put,
+    input: { 'application/json': ANY_JSON, [YAML]: { schema: TEXT, text: true } },
+  }),
+  route({ method: 'DELETE', path, scope: 'config.write', summary: `Removes ${what}. Needs If-Match.`, query: QUERY, output: DONE, run: remove }),
+];
+
+export const configRoutes: readonly Route[] = [
+  ...verbs(ROOT, 'the whole file'),
+  ...verbs(`${ROOT}/{pointer}`, 'one place of the file'),
+  route({
+    method: 'GET', path: '/api/schema', scope: 'config.read', summary: 'JSON Schema (draft-07) of bkg.yaml with the settings of every declared plugin.', output: { type: 'object' },
+    query: { references: 'true: also allows ${env:NAME} for any scalar, for editors.' },
+    run: (call) => json(composedOf(call.house.reconciler.snapshot().desired, flagOf(call.query, 'references'))),
+  }),
+];

@@ -1,0 +1,89 @@
+// How the house is doing: plan, drift, status, events, history, models and health.
+import type { ModelView, Snapshot } from '../../reconciler/index.ts';
+import { failure } from '../problem.ts';
+import { ANY, type Answer, type Call, type Route, TEXT, json, list, numberOf, object, route } from '../route.ts';
+
+const ROWS = 100;
+const ROWS_MAX = 1_000;
+
+type Health = { readonly status: 'ok' | 'starting' | 'degraded' | 'failing'; readonly http: 200 | 503 };
+
+/**
+ * 200 while everything declared running answers. A broken bkg.yaml alone is `degraded` and 200: what runs goes on running,
+ * and nobody should restart the appliance over a typo.
+ */
+export function healthOf(snapshot: Snapshot): Health {
+  if (snapshot.plugins.some((plugin) => plugin.status === 'error')) return { status: 'failing', http: 503 };
+  const waiting = snapshot.plugins.some((plugin) => plugin.state === 'running' && plugin.status !== 'running');
+  if (waiting) return { status: 'starting', http: 503 };
+  return snapshot.file.valid && snapshot.file.revision !== null ? { status: 'ok', http: 200 } : { status: 'degraded', http: 200 };
+}
+
+/** Open to everybody, so it holds counts and no names. */
+function health(call: Call): Answer {
+  const snapshot = call.house.reconciler.snapshot();
+  const { status, http } = healthOf(snapshot);
+  const counts: Record<string, number> = {};
+  for (const plugin of snapshot.plugins) counts[plugin.status] = (counts[plugin.status] ?? 0) + 1;
+  return json({ status, plugins: counts, converged: snapshot.plan.converged, configValid: snapshot.file.valid }, { status: http });
+}
+
+function ready(call: Call): Answer {
+  const { ports } = call.house.reconciler.snapshot();
+  const up = ports.api !== null;
+  return json({ status: up ? 'ready' : 'starting' }, { status: up ? 200 : 503 });
+}
+
+function status(call: Call): Answer {
+  const { seq, at, file, ports, plan, drifts, conditions, plugins, models } = call.house.reconciler.snapshot();
+  return json({
+    version: call.house.version, status: healthOf(call.house.reconciler.snapshot()).status, seq, at, file, ports, converged: plan.converged, actions: plan.actions.length, drifts: drifts.length, conditions,
+    plugins: plugins.map(({ id, state, status: now, pid, port, uptime }) => ({ id, state, status: now, pid, port, uptime })),
+    models: models.map(({ id, state, phase, bytes, bytesTotal }) => ({ id, state, phase, bytes, bytesTotal })),
+  });
+}
+
+function modelOf(call: Call): ModelView {
+  const id = call.params['id'] ?? '';
+  const found = call.house.reconciler.snapshot().models.find((model) => model.id === id);
+  if (found === undefined) throw failure({ status: 404, code: 'ModelUnknown', detail: `There is no model ${id} in bkg.yaml.` });
+  return found;
+}
+
+/** `edit-12` has ended when revision-seq 12 has converged, an ask when it has done its work. */
+async function operation(call: Call): Promise<Answer> {
+  const id = call.params['id'] ?? '';
+  const found = /^(edit|ask)-(\d{1,12})$/.exec(id);
+  if (found === null) throw failure({ status: 404, code: 'OperationUnknown', detail: `There is no operation ${id}. Edits are named edit-<seq>, asks ask-<number>.` });
+  const { reconciler } = call.house;
+  const seq = found[1] === 'edit' ? Number(found[2]) : reconciler.snapshot().seq;
+  if (seq > reconciler.snapshot().seq) throw failure({ status: 404, code: 'OperationUnknown', detail: `There is no operation ${id} yet.` });
+  const settled = await reconciler.settled({ units: [], seq, timeout_ms: 0, operation: id });
+  return json({ operation: id, outcome: settled.outcome === 'timeout' ? 'running' : settled.outcome, message: settled.message });
+}
+
+const limitOf = (call: Call): number => numberOf(call.query, 'limit', { otherwise: ROWS, max: ROWS_MAX });
+const ACTIONS = list(object({ do: TEXT, unit: TEXT, because: TEXT }));
+
+export const statusRoutes: readonly Route[] = [
+  route({ method: 'GET', path: '/health', scope: 'public', summary: '200 while everything declared running answers, else 503.', output: object({ status: TEXT, plugins: ANY, converged: ANY, configValid: ANY }), run: health }),
+  route({ method: 'GET', path: '/health/live', scope: 'public', summary: '200 while bkg itself answers.', output: object({ status: TEXT }), run: () => json({ status: 'live' }) }),
+  route({ method: 'GET', path: '/health/ready', scope: 'public', summary: '200 once bkg takes requests and reconciles.', output: object({ status: TEXT }), run: ready }),
+  route({ method: 'GET', path: '/api/status', scope: 'config.read', summary: 'The house at a glance: file, ports, plan, conditions, plugins, models.', output: ANY, run: status }),
+  route({ method: 'GET', path: '/api/plan', scope: 'config.read', summary: 'What is being done about differences; empty means converged.', output: object({ revision: TEXT, actions: ACTIONS }), run: (call) => json(call.house.reconciler.snapshot().plan) }),
+  route({
+    method: 'GET', path: '/api/drift', scope: 'config.read', summary: 'Every difference between what is declared and what is.', output: object({ drifts: list(object({ kind: TEXT, unit: TEXT, want: TEXT, have: TEXT, policy: TEXT })) }),
+    run: (call) => json({ drifts: call.house.reconciler.snapshot().drifts }),
+  }),
+  route({
+    method: 'GET', path: '/api/events', scope: 'config.read', summary: 'What happened, the newest last.', query: { limit: `At most so many, ${ROWS} when absent.`, after: 'Only events with a greater seq.' }, output: object({ events: list(ANY) }),
+    run: (call) => json({ events: call.house.reconciler.events({ limit: limitOf(call), after: numberOf(call.query, 'after', { otherwise: 0, max: Number.MAX_SAFE_INTEGER }) }) }),
+  }),
+  route({
+    method: 'GET', path: '/api/history', scope: 'config.read', summary: 'Revisions that were seen, and who wrote them.', query: { limit: `At most so many, ${ROWS} when absent.` }, output: object({ history: list(ANY) }),
+    run: (call) => json({ history: call.house.reconciler.history({ limit: limitOf(call) }) }),
+  }),
+  route({ method: 'GET', path: '/api/operations/{id}', scope: 'config.read', summary: 'Whether an operation that was answered with 202 has ended.', output: object({ operation: TEXT, outcome: TEXT, message: TEXT }), run: operation }),
+  route({ method: 'GET', path: '/api/models', scope: 'config.read', summary: 'Every declared model and its progress.', output: object({ models: list(ANY) }), run: (call) => json({ models: call.house.reconciler.snapshot().models }) }),
+  route({ method: 'GET', path: '/api/models/{id}', scope: 'config.read', summary: 'One model.', output: ANY, run: (call) => json(modelOf(call)) }),
+];
