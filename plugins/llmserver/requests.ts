@@ -1,0 +1,66 @@
+// Reads request bodies: every field checked, every mistake named with its field.
+import { badRequest } from './errors.ts';
+import type { Sampling } from './engine.ts';
+
+export type Body = { readonly [key: string]: unknown };
+
+const present = (value: unknown): boolean => value !== undefined && value !== null;
+
+export function numberIn(body: Body, name: string, range: { readonly least: number; readonly most: number; readonly fallback: number }): number {
+  const value = body[name];
+  if (!present(value)) return range.fallback;
+  if (typeof value !== 'number' || !Number.isFinite(value) || value < range.least || value > range.most) throw badRequest(`\`${name}\` must be a number from ${range.least} to ${range.most}.`, name);
+  return value;
+}
+
+export function countIn(body: Body, name: string, fallback: number | null): number | null {
+  const value = body[name];
+  if (!present(value)) return fallback;
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < 1) throw badRequest(`\`${name}\` must be a whole number of at least 1.`, name);
+  return value;
+}
+
+export function flagIn(body: Body, name: string): boolean {
+  const value = body[name];
+  if (present(value) && typeof value !== 'boolean') throw badRequest(`\`${name}\` must be true or false.`, name);
+  return value === true;
+}
+
+/** Defaults of llama.cpp's own server. */
+export function samplingOf(body: Body): Sampling {
+  const seed = body['seed'];
+  if (present(seed) && (typeof seed !== 'number' || !Number.isInteger(seed))) throw badRequest('`seed` must be a whole number.', 'seed');
+  return {
+    temperature: numberIn(body, 'temperature', { least: 0, most: 2, fallback: 0.8 }),
+    topP: numberIn(body, 'top_p', { least: 0, most: 1, fallback: 0.95 }),
+    topK: numberIn(body, 'top_k', { least: 0, most: 1_000_000, fallback: 40 }),
+    minP: numberIn(body, 'min_p', { least: 0, most: 1, fallback: 0.05 }),
+    seed: typeof seed === 'number' ? seed >>> 0 : null,
+    repeatPenalty: numberIn(body, 'repeat_penalty', { least: 0.01, most: 10, fallback: 1 }),
+    frequencyPenalty: numberIn(body, 'frequency_penalty', { least: -2, most: 2, fallback: 0 }),
+    presencePenalty: numberIn(body, 'presence_penalty', { least: -2, most: 2, fallback: 0 }),
+  };
+}
+
+const MAX_STOPS = 16;
+
+export function stopsOf(body: Body): readonly string[] {
+  const stop = body['stop'];
+  if (!present(stop)) return [];
+  const list = Array.isArray(stop) ? (stop as readonly unknown[]) : [stop];
+  if (list.length > MAX_STOPS || list.some((item) => typeof item !== 'string' || item === '')) throw badRequest(`\`stop\` must be a string or up to ${MAX_STOPS} strings.`, 'stop');
+  return list as readonly string[];
+}
+
+/** What this server cannot do is refused, never passed over. */
+export function refuseUnsupported(body: Body, names: readonly string[]): void {
+  const n = body['n'];
+  if (present(n) && n !== 1) throw badRequest('`n` other than 1 is not supported: send the request several times.', 'n');
+  for (const name of names) if (present(body[name]) && body[name] !== false && body[name] !== '') throw badRequest(`\`${name}\` is not supported by this server.`, name);
+}
+
+export function streamOf(body: Body): { readonly stream: boolean; readonly includeUsage: boolean } {
+  const options = body['stream_options'];
+  if (present(options) && typeof options !== 'object') throw badRequest('`stream_options` must be an object.', 'stream_options');
+  return { stream: flagIn(body, 'stream'), includeUsage: present(options) && (options as Body)['include_usage'] === true };
+}
