@@ -184,7 +184,7 @@ server('without a model it says so and makes nothing up; told to finish, it fini
 
 server('a damaged or missing model ends it with a line that says why', async () => {
   const broken = join(data, 'broken.gguf');
-  writeFileSync(broken, 'GGUF and then nonsense');
+  writeFileSync(broken, 'GGUF and then a good deal of nonsense');
   await start(['--model', broken]).then(() => assert.unreachable('it started'), (error: Error) => assert.match(error.message, /is damaged/));
   await start(['--model', join(data, 'nowhere.gguf')]).then(() => assert.unreachable('it started'), (error: Error) => assert.match(error.message, /does not exist/));
 });
