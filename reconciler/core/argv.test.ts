@@ -6,7 +6,7 @@ import { type ArgvValues, isKnownPlaceholder, placeholdersOf, substitute } from 
 
 const values: ArgvValues = {
   port: 4000,
-  data: '/home/data',
+  data: '/var/data',
   models: { chat: { path: '/m/a b.gguf', name: 'mini' }, embed: null },
   config: { size: 2048, on: false, empty: '', none: null, list: [1, 'x'], deep: { er: 'y' } },
 };
@@ -26,7 +26,7 @@ test('values of every kind', () => {
       '{config.list}',
       '{config.deep.er}',
     ),
-    ['x', '--port=4000', '/home/data/cache', '/m/a b.gguf', 'mini', '2048', 'false', '', '[1,"x"]', 'y'],
+    ['x', '--port=4000', '/var/data/cache', '/m/a b.gguf', 'mini', '2048', 'false', '', '[1,"x"]', 'y'],
   );
 });
 
