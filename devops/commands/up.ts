@@ -58,7 +58,8 @@ export async function up(context: Context, options: { readonly takeover: boolean
   await doors.close();
   await plane.close();
   log.info('ended');
-  return 0;
+  // Plugins that go on are still children of this process: their handles would keep it alive until they end.
+  process.exit(0);
 }
 
 /** Numbers of the environment win over the file; 0 asks for any free port. */

@@ -1,0 +1,117 @@
+// How bkg ends and begins again: it leaves nothing behind, or its plugins to the next bkg; two never share a home.
+import { spawn } from 'node:child_process';
+import { connect } from 'node:net';
+import { fileURLToPath } from 'node:url';
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { carriersOf } from '../sweep.ts';
+import { appliance, environment, portsOf, reaches, until, type Appliance } from './appliance.ts';
+
+const yaml = `version: 1
+models:
+  numbers: { source: "file:numbers.txt" }
+plugins:
+  one: { use: ./plugins/echo, models: { chat: numbers } }
+  two: { use: ./plugins/echo }
+`;
+const files = { 'numbers.txt': 'a file that stands in for a model; the fixture reads none\n' };
+
+const answers = (port: number): Promise<boolean> => new Promise((resolve) => {
+  const socket = connect(port, '127.0.0.1');
+  socket.once('connect', () => { socket.destroy(); resolve(true); });
+  socket.once('error', () => resolve(false));
+});
+
+/** Runs the CLI beside an appliance. */
+function cli(house: Appliance, argv: readonly string[]): Promise<{ readonly code: number | null; readonly stdout: string; readonly stderr: string }> {
+  const child = spawn(process.execPath, [fileURLToPath(new URL('../bkg.ts', import.meta.url)), ...argv], { cwd: house.folder, env: environment(house.folder), stdio: ['ignore', 'pipe', 'pipe'] });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.on('data', (chunk: Buffer) => { stdout += chunk.toString(); });
+  child.stderr.on('data', (chunk: Buffer) => { stderr += chunk.toString(); });
+  return new Promise((resolve) => { child.once('close', (code) => resolve({ code, stdout, stderr })); });
+}
+
+async function running(): Promise<Appliance> {
+  const house = await appliance({ yaml, files });
+  for (const id of ['one', 'two']) await reaches(house, id, 'running');
+  return house;
+}
+
+test('SIGTERM lets a request in flight finish, stops every child, exits 0 and leaves no process and no port', async () => {
+  const house = await running();
+  try {
+    const ports = portsOf(house.home);
+    const stream = fetch(`${house.url}/v1/chat/completions`, {
+      method: 'POST', headers: { authorization: `Bearer ${house.token}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ model: 'one', stream: true, max_tokens: 20, seed: 50, messages: [{ role: 'user', content: 'count' }] }),
+    }).then((response) => response.text());
+    await until('the stream runs', async () => (await house.plugin('one')).telemetry.requests > 0);
+    assert.is(await house.end(), 0, house.output());
+    assert.match(await stream, /chunk-19;.*data: \[DONE\]\n\n$/s);
+    assert.equal(carriersOf(house.folder), []);
+    for (const port of [ports?.web, ports?.api, ports?.bus, ...Object.values(ports?.plugins ?? {})]) assert.is(await answers(port ?? 0), false);
+  } finally {
+    assert.equal(await house.dispose(), []);
+  }
+});
+
+test('a second bkg on the same home refuses with a clear sentence and spoils nothing', async () => {
+  const house = await running();
+  try {
+    const { code, stderr } = await cli(house, ['up']);
+    assert.is(code, 1);
+    assert.match(stderr, new RegExp(`in use by another bkg \\(process ${house.child.pid}\\)`));
+    assert.not.match(stderr, /\n\s+at /);
+    assert.is((await house.ask('/api/plugins')).status, 200, 'the token of the first still holds');
+    assert.is(statSync(join(house.home, 'admin.token')).mode & 0o777, 0o600);
+  } finally {
+    assert.equal(await house.dispose(), []);
+  }
+});
+
+test('kill -9 of bkg loses nothing: the plugins go on, and the next start takes them over', async () => {
+  const house = await running();
+  let next: Appliance | null = null;
+  try {
+    const before = (await house.plugins()).map((plugin) => plugin.pid);
+    await house.end('SIGKILL');
+    for (const port of Object.values(portsOf(house.home)?.plugins ?? {})) assert.is(await answers(port), true);
+    next = await house.again();
+    for (const id of ['one', 'two']) await reaches(next, id, 'running');
+    assert.equal((await next.plugins()).map((plugin) => plugin.pid), before);
+    assert.is(await next.end(), 0);
+    assert.equal(carriersOf(house.folder), []);
+  } finally {
+    assert.equal(await next?.dispose() ?? [], []);
+    assert.equal(await house.dispose(), []);
+  }
+});
+
+test('--takeover asks the running bkg to leave and keeps its plugins', async () => {
+  const house = await running();
+  const next = { yaml, files, arguments: ['--takeover'] };
+  let taken: ReturnType<typeof spawn> | null = null;
+  try {
+    const before = (await house.plugins()).map((plugin) => plugin.pid);
+    taken = spawn(process.execPath, [fileURLToPath(new URL('../bkg.ts', import.meta.url)), 'up', ...next.arguments], { cwd: house.folder, env: environment(house.folder), stdio: 'ignore' });
+    const pid = taken.pid;
+    await until('the second has taken over', () => portsOf(house.home)?.pid === pid);
+    await until('the first has ended', () => house.child.exitCode !== null);
+    assert.is(house.child.exitCode, 0, house.output());
+    const { stdout } = await until('the second knows both plugins', async () => { const found = await cli(house, ['status', '--json']); return found.code === 0 && /"status": "running"/.test(found.stdout) ? found : null; });
+    const { plugins } = JSON.parse(stdout) as { plugins: { pid: number }[] };
+    assert.equal(plugins.map((plugin) => plugin.pid), before);
+    const ended = new Promise((resolve) => { taken?.once('exit', resolve); });
+    taken.kill('SIGTERM');
+    assert.is(await ended, 0);
+    assert.equal(carriersOf(house.folder), []);
+  } finally {
+    taken?.kill('SIGKILL');
+    assert.equal(await house.dispose(), []);
+  }
+});
+
+test.run();
