@@ -34,7 +34,7 @@ export function openBusTalk(reconciler: Reconciler, log: Logger): BusTalk {
     if (event.type === 'snapshot') for (const peer of peers) keepUp(peer, event.snapshot);
   });
 
-  /** Says what a plugin could not know; a peer whose process has ended loses its connection with it. */
+  /** Tells a peer of settings it does not have yet. */
   function keepUp(peer: Peer, snapshot: Snapshot): void {
     const plugin = desiredOf(snapshot, peer.plugin);
     const changed = plugin !== undefined && plugin.configHash !== peer.configHash;

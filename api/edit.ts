@@ -2,10 +2,11 @@
 import { failure } from './problem.ts';
 import { composedOf } from './composed.ts';
 import { unmask } from './mask.ts';
-import { otherSide, redactDiff } from './redact-diff.ts';
-import { redactText, unmaskText } from './redact-text.ts';
+import { maskedDiff, unmaskedText } from './masking.ts';
+import { otherSide } from './redact-diff.ts';
 import { type Answer, type Call, durationOf, flagOf, json } from './route.ts';
 import type { Json, PatchOperation, PatchResult } from '../reconciler/index.ts';
+import type { Schema } from '../schema/walk.ts';
 
 /** Longest wait for convergence: a model of some GB over a good line. Beyond it, ask again. */
 export const WAIT_MAX_MS = 600_000;
@@ -42,32 +43,31 @@ export async function commit(call: Call, edit: Edit, dryRun: boolean): Promise<D
   const { reconciler } = call.house;
   const root = composedOf(reconciler.snapshot().desired);
   const meant = 'text' in edit.change
-    ? unmaskText(edit.change.text, { current: edit.read.text, value: edit.read.value, root })
+    ? await unmaskedText(edit.change.text, { current: edit.read.text, value: edit.read.value, root })
     : unmask(edit.change.operations, edit.read.value, root);
   if (meant.problems.length > 0) throw failure({ status: 422, code: meant.problems[0]!.code, detail: meant.problems[0]!.message, problems: meant.problems });
   const change = 'text' in meant ? { text: meant.text } : { operations: meant.operations };
   const result = await reconciler.patch({ actor: call.actor, change, ifRevision: edit.ifRevision, dryRun });
-  const redact = (text: string): string | null => redactText(text, root);
-  if (result.ok) return { ...result, shown: redactDiff(result.diff, edit.read.text, redact) };
-  throw failure(await refusalOf(call, { result, read: edit.read, redact }));
+  if (result.ok) return { ...result, shown: await maskedDiff(result.diff, edit.read.text, root) };
+  throw failure(await refusalOf(call, { result, read: edit.read, root }));
 }
 
-type Refused = { readonly result: Exclude<PatchResult, { readonly ok: true }>; readonly read: Declared; readonly redact: (text: string) => string | null };
+type Refused = { readonly result: Exclude<PatchResult, { readonly ok: true }>; readonly read: Declared; readonly root: Schema };
 
-async function refusalOf(call: Call, { result, read, redact }: Refused): Promise<Parameters<typeof failure>[0]> {
+async function refusalOf(call: Call, { result, read, root }: Refused): Promise<Parameters<typeof failure>[0]> {
   const inForce = { revision: call.house.reconciler.snapshot().file.inForce };
   switch (result.code) {
     case 'Invalid': return { status: 422, code: 'ConfigInvalid', detail: `With this edit bkg.yaml would not be valid, so nothing was changed: ${result.problems[0]?.message ?? ''}`, problems: result.problems, more: inForce };
     case 'Refused': return { status: 422, code: result.problems[0]?.code ?? 'EditRefused', detail: result.problems[0]?.message ?? 'The edit was refused.', problems: result.problems, more: inForce };
-    case 'ReadOnlyFile': return { status: 409, code: 'ReadOnlyFile', detail: result.message, more: { ...inForce, diff: redactDiff(result.diff, read.text, redact) } };
+    case 'ReadOnlyFile': return { status: 409, code: 'ReadOnlyFile', detail: result.message, more: { ...inForce, diff: await maskedDiff(result.diff, read.text, root) } };
     case 'Stale': {
       // Both diffs start from the base, which is rebuilt from what stands there now.
       const now = read.revision === result.revision ? read : await call.house.reconciler.read();
       const base = result.theirs === null || now.revision !== result.revision ? null : otherSide(result.theirs, now.text, 'after');
-      const shown = (diff: string | null): string | null => (diff === null || base === null ? null : redactDiff(diff, base, redact));
+      const shown = async (diff: string | null): Promise<string | null> => (diff === null || base === null ? null : maskedDiff(diff, base, root));
       return {
         status: 412, code: 'RevisionStale', detail: 'bkg.yaml has changed since the revision in If-Match. Read it again, or merge: `theirs` is what changed meanwhile, `yours` what this edit wanted.',
-        headers: { etag: etagOf(result.revision) }, more: { revision: result.revision, base: result.base, yours: shown(result.yours), theirs: shown(result.theirs) },
+        headers: { etag: etagOf(result.revision) }, more: { revision: result.revision, base: result.base, yours: await shown(result.yours), theirs: await shown(result.theirs) },
       };
     }
   }

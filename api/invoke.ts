@@ -73,17 +73,19 @@ async function forward(order: InvokeOrder, about: { readonly capability: Capabil
     body: hasBody ? JSON.stringify(order.input) : null,
   }).catch((error: unknown) => { throw unreachable(order, error); });
   // Without a listener of its own an aborted body would end the process.
-  upstream.body.on('error', () => undefined);
+  let broke: string | null = null;
+  // Asked now: when the answer breaks off, the caller's connection is cut next, and then it would look as if the caller had gone.
+  upstream.body.on('error', (error) => { broke = order.signal.aborted ? null : `its answer broke off: ${messageOf(error)}`; });
   const back: Record<string, string | string[]> = {};
   for (const name of PASSED_BACK) if (upstream.headers[name] !== undefined) back[name] = upstream.headers[name];
   response.writeHead(upstream.statusCode, { ...about.headers, ...back });
   response.flushHeaders();
   try {
     await pipeline(upstream.body, response);
-  } catch (error) {
+  } catch {
     // The answer has begun: the connection is cut, so that nobody takes half an answer for a whole one.
     response.destroy();
-    return { error: order.signal.aborted ? null : `its answer broke off: ${messageOf(error)}` };
+    return { error: broke };
   }
   return { error: upstream.statusCode >= 500 ? `it answered ${upstream.statusCode} to ${capability.id}` : null };
 }

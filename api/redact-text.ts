@@ -1,29 +1,45 @@
 // The text of bkg.yaml with its secrets masked by schema, line for line, and a masked text on its way back.
-import { type Document, LineCounter, type Scalar, isAlias, isMap, isPair, isScalar, isSeq, parseDocument } from 'yaml';
+import { type Document, LineCounter, type Node, type Scalar, isAlias, isMap, isScalar, isSeq, parseDocument, visit } from 'yaml';
 import type { Json, Problem } from '../reconciler/index.ts';
 import { escapeToken } from '../schema/pointer.ts';
 import { MASK, type Schema, childSchema, deref, redact } from '../schema/walk.ts';
 import { judgeSecret, lookUp } from './mask.ts';
 
-/** Aliases of aliases: as many as the reconciler follows. */
-const ALIASES_MAX = 10_000;
-
 type SecretSpot = { readonly pointer: string; readonly scalar: Scalar };
+
+/** What each alias stands for: the last node before it that bears the name. */
+function aliasTargets(doc: Document): ReadonlyMap<unknown, Node> {
+  const named = new Map<string, Node>();
+  const targets = new Map<unknown, Node>();
+  visit(doc, { Node(_key, node) {
+    if (isAlias(node)) {
+      const target = named.get(node.source);
+      if (target !== undefined) targets.set(node, target);
+    } else if (node.anchor !== undefined) named.set(node.anchor, node);
+  } });
+  return targets;
+}
 
 /** Every scalar at a sensitive place; an alias leads to the scalar it stands for. */
 function secretSpots(doc: Document, root: Schema): readonly SecretSpot[] {
   const spots: SecretSpot[] = [];
-  const visit = (given: unknown, at: { readonly schema: Schema | null; readonly above: boolean; readonly pointer: string; readonly depth: number }): void => {
-    const node = isAlias(given) ? given.resolve(doc) : given;
-    if (node === undefined || node === null || at.depth > ALIASES_MAX) return;
+  const targets = aliasTargets(doc);
+  // What was seen under the same rules gives nothing new: aliases of aliases would have no end.
+  const seen = { secret: new Map<unknown, Set<Schema | null>>(), plain: new Map<unknown, Set<Schema | null>>() };
+  const walk = (given: unknown, at: { readonly schema: Schema | null; readonly above: boolean; readonly pointer: string }): void => {
+    const node = targets.get(given) ?? given;
     const secret = at.schema !== null && 'x-secret' in at.schema ? at.schema['x-secret'] === true : at.above;
-    const child = (key: string): typeof at => ({ schema: at.schema && childSchema(at.schema, key, root), above: secret, pointer: `${at.pointer}/${escapeToken(key)}`, depth: at.depth + 1 });
+    const before = seen[secret ? 'secret' : 'plain'];
+    const schemas = before.get(node) ?? new Set();
+    if (schemas.has(at.schema)) return;
+    before.set(node, schemas.add(at.schema));
+    const child = (key: string): typeof at => ({ schema: at.schema && childSchema(at.schema, key, root), above: secret, pointer: `${at.pointer}/${escapeToken(key)}` });
     if (isMap(node)) {
-      for (const pair of node.items) if (isPair(pair)) visit(pair.value, child(String(isScalar(pair.key) ? pair.key.value : pair.key)));
-    } else if (isSeq(node)) node.items.forEach((item, index) => visit(item, child(String(index))));
+      for (const pair of node.items) walk(pair.value, child(String(isScalar(pair.key) ? pair.key.value : pair.key)));
+    } else if (isSeq(node)) node.items.forEach((item, index) => walk(item, child(String(index))));
     else if (isScalar(node) && secret) spots.push({ pointer: at.pointer, scalar: node });
   };
-  visit(doc.contents, { schema: deref(root, root), above: false, pointer: '', depth: 0 });
+  walk(doc.contents, { schema: deref(root, root), above: false, pointer: '' });
   return spots;
 }
 
@@ -55,8 +71,9 @@ export function redactText(text: string, root: Schema): string | null {
     if (redactedScalar(scalar.value) === scalar.value) return [];
     const range = rangeOf(text, scalar);
     if (range === null) return [];
-    const lines = text.slice(range.from, range.to).split('\n').length - 1;
-    return [{ ...range, insert: `"${MASK}"${'\n'.repeat(lines)}` }];
+    const source = text.slice(range.from, range.to);
+    const newline = source.includes('\r\n') ? '\r\n' : '\n';
+    return [{ ...range, insert: `"${MASK}"${newline.repeat(source.split('\n').length - 1)}` }];
   });
   return spliced(text, splices);
 }

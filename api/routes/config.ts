@@ -8,8 +8,8 @@ import wire from '../../schema/wire.schema.json' with { type: 'json' };
 import { composedOf } from '../composed.ts';
 import { commitAndAnswer, etagOf, ifMatchOf } from '../edit.ts';
 import { lookUp, operationsTo } from '../mask.ts';
+import { maskedText } from '../masking.ts';
 import { failure } from '../problem.ts';
-import { redactText } from '../redact-text.ts';
 import { ANY, type Answer, type BodyRule, type Call, type Route, TEXT, flagOf, json, list, object, plain, route } from '../route.ts';
 
 const ROOT = '/api/config';
@@ -37,7 +37,7 @@ async function get(call: Call): Promise<Answer> {
   if (call.headers['if-none-match']?.includes(etagOf(read.revision)) === true) return plain('', { status: 304, headers });
   if (wantsYaml(call)) {
     if (pointer !== '') throw failure({ status: 406, code: 'YamlOfTheWholeOnly', detail: `As YAML there is only the whole file: GET ${ROOT}. Parts come as JSON.` });
-    const text = redactText(read.text, root);
+    const text = await maskedText(read.text, root);
     if (text === null) throw failure({ status: 409, code: 'YamlSyntax', detail: 'bkg.yaml is not valid YAML now, so its secrets cannot be told apart and it is not shown. GET /api/status names the line.', problems: file.problems });
     return plain(text, { type: `${YAML}; charset=utf-8`, headers });
   }

@@ -1,0 +1,150 @@
+// A reconciler in memory for tests of the doors: what it shows is set by the test, what it is asked is written down.
+import { createHash } from 'node:crypto';
+import { parse } from 'yaml';
+import type {
+  AskRequest, Capability, Desired, HouseEvent, Json, JsonObject, LogRecord, ModelView, PatchRequest, PatchResult, PluginView, Reconciler, ReconcilerEvent, Route, Snapshot,
+} from '../../reconciler/index.ts';
+
+type DesiredPlugin = Desired['plugins'][number];
+
+export const revisionOf = (text: string): string => createHash('sha256').update(text).digest('hex');
+
+export const TOKENS: Readonly<Record<string, { readonly plugin: string; readonly incarnation: string }>> = {
+  'token-of-caller': { plugin: 'caller', incarnation: 'inc-caller' },
+  'token-of-echo': { plugin: 'echo', incarnation: 'inc-echo' },
+};
+
+export const capability = (id: string, more: Partial<Capability> = {}): Capability =>
+  ({ id, method: 'POST', path: `/${id}`, description: '', stream: false, input: null, output: null, limits: { requestsPerMinute: null, concurrent: null }, ...more });
+
+export type PluginSpec = {
+  readonly id: string;
+  readonly state?: PluginView['state'];
+  readonly status?: PluginView['status'];
+  readonly capabilities?: readonly Capability[];
+  readonly grants?: readonly string[];
+  /** Where it answers; null: nowhere. */
+  readonly port?: number | null;
+  readonly route?: Route['state'];
+  readonly config?: JsonObject;
+  readonly launchHash?: string;
+  readonly configSchema?: JsonObject;
+  readonly incarnation?: string;
+  readonly why?: string;
+};
+
+const NO_LIMITS = { requestsPerMinute: null, concurrent: null };
+
+function viewOf(spec: PluginSpec): PluginView {
+  const status = spec.status ?? 'running';
+  const up = status === 'running';
+  const ready = { type: 'Ready', status: up ? 'True' as const : 'False' as const, reason: up ? 'Ready' : 'Down', message: spec.why ?? (up ? 'It answers.' : 'It is down.'), since: '2026-01-01T00:00:00.000Z', revision: 'r' };
+  return {
+    id: spec.id, use: spec.id, version: '1.0.0', description: null, state: spec.state ?? 'running', status, pid: up ? 4_711 : null, port: spec.port ?? null, incarnation: spec.incarnation ?? (up ? `inc-${spec.id}` : null),
+    uptime: up ? 12 : null, models: {}, capabilities: spec.capabilities ?? [], conditions: [ready],
+    telemetry: { cpu: up ? 1.5 : null, mem: up ? 1_000 : null, throughput: 0.5, uptime: up ? 12 : null, requests: 7, errors: 1, lastError: null, restarts: 2, own: { tokens: 3 } },
+  };
+}
+
+const routeOf = (spec: PluginSpec): Route => ({
+  plugin: spec.id, state: spec.route ?? ((spec.status ?? 'running') === 'running' ? 'ready' : 'down'), incarnation: `inc-${spec.id}`, port: spec.port ?? null, inbound: `inbound-of-${spec.id}`,
+  capabilities: spec.capabilities ?? [], models: [], limits: NO_LIMITS, timeout_ms: 5_000, grants: spec.grants ?? [], why: spec.why ?? null,
+});
+
+function desiredPluginOf(spec: PluginSpec): DesiredPlugin {
+  const config = spec.config ?? {};
+  return {
+    id: spec.id, use: spec.id, state: spec.state ?? 'running', idle_ms: 600_000, run: ['true'], install: null, models: [], config, env: {}, needs: [], memory_bytes: null, cpu_percent: null, timeout_ms: 5_000,
+    package: { folder: null, contentHash: 'c', manifest: { run: ['true'], ...(spec.configSchema === undefined ? {} : { config: spec.configSchema as { [key: string]: unknown } }) } },
+    limits: NO_LIMITS, restart: { first_ms: 1, max_ms: 2 }, ready: { path: '/health', timeout_ms: 1_000 }, live: null, stop: { signal: 'SIGTERM', drain_ms: 1, grace_ms: 1 },
+    capabilities: spec.capabilities ?? [], calls: [], grants: spec.grants ?? [], telemetryPath: null, launchHash: spec.launchHash ?? 'l', configHash: JSON.stringify(config),
+  };
+}
+
+export type HouseSpec = { readonly plugins?: readonly PluginSpec[]; readonly models?: readonly ModelView[]; readonly text?: string; readonly requestsPerMinute?: number };
+
+export type TestHouse = {
+  readonly reconciler: Reconciler;
+  readonly publish: (event: ReconcilerEvent) => void;
+  /** Shows another state, and tells everybody. */
+  readonly show: (spec: HouseSpec) => void;
+  readonly patches: PatchRequest[];
+  readonly asks: AskRequest[];
+  readonly reports: { readonly incarnation: string; readonly report: Parameters<Reconciler['report']>[1] }[];
+  readonly leases: { readonly plugin: string; outcome: { readonly error: string | null } | null }[];
+  /** Answers of the reconciler that a test wants otherwise. */
+  readonly answers: {
+    patch: (request: PatchRequest) => PatchResult | null;
+    settled: Awaited<ReturnType<Reconciler['settled']>>;
+    ask: (request: AskRequest) => void;
+    logs: readonly LogRecord[];
+    events: readonly HouseEvent[];
+  };
+};
+
+function snapshotOf(spec: HouseSpec, text: string, seq: number): Snapshot {
+  const plugins = spec.plugins ?? [];
+  const revision = revisionOf(text);
+  return {
+    seq, at: '2026-01-01T00:00:00.000Z', file: { path: 'bkg.yaml', revision, inForce: revision, valid: true, problems: [] },
+    desired: {
+      revision, drift: {}, plugins: plugins.map(desiredPluginOf), models: [],
+      server: { host: '127.0.0.1', ports: { web: 1, api: 2, bus: 3 }, rateLimit: { requestsPerMinute: spec.requestsPerMinute ?? 600 } },
+    },
+    plugins: plugins.map(viewOf), routes: plugins.map(routeOf), models: spec.models ?? [],
+    plan: { revision, converged: true, actions: [] }, drifts: [], conditions: [], ports: { web: 1, api: 2, bus: 3 },
+  };
+}
+
+/** A house that believes every edit and has nothing to do. */
+export function makeHouse(first: HouseSpec = {}): TestHouse {
+  const listeners = new Set<(event: ReconcilerEvent) => void>();
+  let text = first.text ?? 'version: 1\n';
+  let seq = 1;
+  let snapshot = snapshotOf(first, text, seq);
+  const publish = (event: ReconcilerEvent): void => { for (const listener of listeners) listener(event); };
+  const answers: TestHouse['answers'] = { patch: () => null, settled: { outcome: 'converged', message: 'done' }, ask: () => undefined, logs: [], events: [] };
+  const house: Omit<TestHouse, 'reconciler'> = {
+    publish, answers, patches: [], asks: [], reports: [], leases: [],
+    show(spec) {
+      text = spec.text ?? text;
+      snapshot = snapshotOf(spec, text, (seq += 1));
+      publish({ type: 'snapshot', snapshot });
+    },
+  };
+  const reconciler: Reconciler = {
+    snapshot: () => snapshot,
+    subscribe(listener) {
+      listeners.add(listener);
+      return () => { listeners.delete(listener); };
+    },
+    read: async () => ({ text, revision: revisionOf(text), value: parse(text) as Json }),
+    plan: async () => ({ plan: snapshot.plan, problems: [], diff: '' }),
+    async patch(request) {
+      house.patches.push(request);
+      const given = answers.patch(request);
+      if (given !== null) return given;
+      if (request.ifRevision !== null && request.ifRevision !== revisionOf(text)) return { ok: false, code: 'Stale', revision: revisionOf(text), base: request.ifRevision, yours: null, theirs: null };
+      return { ok: true, revision: revisionOf(text), seq, changed: true, diff: '', plan: snapshot.plan, problems: [] };
+    },
+    async ask(request) {
+      house.asks.push(request);
+      answers.ask(request);
+      return { operation: `ask-${house.asks.length}` };
+    },
+    settled: async () => answers.settled,
+    history: () => [{ seq: 1, revision: revisionOf(text), at: '2026-01-01T00:00:00.000Z', actor: 'file', source: 'file', valid: true }],
+    events: (query) => answers.events.filter((event) => event.seq > query.after).slice(-query.limit),
+    logs: async (query) => answers.logs.filter((record) => record.plugin === query.plugin).slice(-query.limit),
+    lease(plugin) {
+      const lease: TestHouse['leases'][number] = { plugin, outcome: null };
+      house.leases.push(lease);
+      return { end(outcome) { lease.outcome ??= outcome; } };
+    },
+    caller: (token) => (Object.hasOwn(TOKENS, token) ? TOKENS[token]! : null),
+    report: (incarnation, report) => { house.reports.push({ incarnation, report }); },
+    start: () => undefined,
+    close: async () => undefined,
+  };
+  return { ...house, reconciler };
+}
