@@ -59,7 +59,7 @@ test('merge patch and JSON patch at any place become operations on the whole', a
   const merged = await write('/api/config/plugins/echo', { type: MERGE, body: { config: { size: 4, gone: null }, state: 'stopped' } });
   assert.is(merged.status, 200);
   assert.equal(Object.keys(merged.body).filter((key) => ['revision', 'operation', 'plan', 'diff'].includes(key)).length, 4);
-  assert.equal(doors.patches[0]?.change, { operations: [{ op: 'replace', path: '/plugins/echo/config/size', value: 4 }, { op: 'add', path: '/plugins/echo/state', value: 'stopped' }] });
+  assert.equal(doors.patches[0]?.change, { operations: [{ op: 'add', path: '/plugins/echo/config/size', value: 4 }, { op: 'add', path: '/plugins/echo/state', value: 'stopped' }] });
   assert.equal([doors.patches[0]?.ifRevision, doors.patches[0]?.dryRun, doors.patches[0]?.actor.source], [revisionOf(TEXT), false, 'api']);
   await write('/api/config/plugins', { type: PATCH, body: [{ op: 'move', from: '/a~1b', path: '/c' }, { op: 'remove', path: '/echo' }], etag: '*' });
   assert.equal(doors.patches[1]?.change, { operations: [{ op: 'move', from: '/plugins/a~1b', path: '/plugins/c' }, { op: 'remove', path: '/plugins/echo' }] });
@@ -68,6 +68,13 @@ test('merge patch and JSON patch at any place become operations on the whole', a
   assert.equal(doors.patches[2]?.change, { operations: [{ op: 'remove', path: '/plugins/echo/config/size' }, { op: 'add', path: '/plugins/echo/config/other', value: 1 }] });
   await write('/api/config/plugins/echo', { method: 'DELETE', etag: `"other", ${ETAG}` });
   assert.equal([doors.patches[3]?.change, doors.patches[3]?.ifRevision], [{ operations: [{ op: 'remove', path: '/plugins/echo' }] }, revisionOf(TEXT)]);
+});
+
+test('an item of a list is replaced, never inserted beside', async () => {
+  doors.show({ text: 'version: 1\nplugins:\n  echo: { needs: [a, b] }\n', plugins: [{ id: 'echo' }] });
+  for (const o of [{ method: 'PUT', type: 'application/json' }, { method: 'PATCH', type: MERGE }]) await write('/api/config/plugins/echo/needs/0', { ...o, body: 'c', etag: '*' });
+  for (const request of doors.patches) assert.equal(request.change, { operations: [{ op: 'replace', path: '/plugins/echo/needs/0', value: 'c' }] });
+  assert.is(doors.patches.length, 2);
 });
 
 test('what was read masked can be written back', async () => {

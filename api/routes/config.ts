@@ -49,13 +49,24 @@ async function get(call: Call): Promise<Answer> {
 const under = (pointer: string, operation: PatchOperation): PatchOperation =>
   'from' in operation ? { ...operation, from: pointer + operation.from, path: pointer + operation.path } : { ...operation, path: pointer + operation.path };
 
+/**
+ * In a map `add` and `replace` do the same where something stands; but `add` also fits the revision the caller saw, so that
+ * a 412 can show what the edit wanted. In a list `add` would insert.
+ */
+function asAdds(operations: readonly PatchOperation[], value: Json): readonly PatchOperation[] {
+  return operations.map((operation) => {
+    const inMap = operation.path !== '' && !Array.isArray(lookUp(value, operation.path.slice(0, operation.path.lastIndexOf('/'))));
+    return operation.op === 'replace' && inMap ? { ...operation, op: 'add' } : operation;
+  });
+}
+
 async function patch(call: Call): Promise<Answer> {
   const pointer = pointerOfPath(call.path);
   const read = await call.house.reconciler.read();
   const ifRevision = ifMatchOf(call, read.revision);
   const operations = call.type === 'application/json-patch+json'
     ? (call.body as readonly PatchOperation[]).map((operation) => under(pointer, operation))
-    : mergePatchToOperations(lookUp(read.value, pointer), call.body as Json, pointer);
+    : asAdds(mergePatchToOperations(lookUp(read.value, pointer), call.body as Json, pointer), read.value);
   return commitAndAnswer(call, { read, change: { operations }, ifRevision });
 }
 
@@ -63,7 +74,10 @@ async function put(call: Call): Promise<Answer> {
   const pointer = pointerOfPath(call.path);
   const read = await call.house.reconciler.read();
   const ifRevision = ifMatchOf(call, read.revision);
-  if (call.type === 'application/json') return commitAndAnswer(call, { read, change: { operations: operationsTo(lookUp(read.value, pointer), call.body as Json, pointer) }, ifRevision });
+  if (call.type === 'application/json') {
+    const operations = asAdds(operationsTo(lookUp(read.value, pointer), call.body as Json, pointer), read.value);
+    return commitAndAnswer(call, { read, change: { operations }, ifRevision });
+  }
   if (pointer !== '') throw failure({ status: 415, code: 'YamlOfTheWholeOnly', detail: `As YAML only the whole file can be put: PUT ${ROOT}. Send parts as application/json.` });
   return commitAndAnswer(call, { read, change: { text: call.body as string }, ifRevision });
 }
