@@ -72,7 +72,7 @@ test('merge patch and JSON patch at any place become operations on the whole', a
 
 test('an item of a list is replaced, never inserted beside', async () => {
   doors.show({ text: 'version: 1\nplugins:\n  echo: { needs: [a, b] }\n', plugins: [{ id: 'echo' }] });
-  for (const o of [{ method: 'PUT', type: 'application/json' }, { method: 'PATCH', type: MERGE }]) await write('/api/config/plugins/echo/needs/0', { ...o, body: 'c', etag: '*' });
+  for (const o of [{ method: 'PUT', type: 'application/json' }, { method: 'PATCH', type: MERGE }]) await write('/api/config/plugins/echo/needs/0', { ...o, body: '"c"', etag: '*' });
   for (const request of doors.patches) assert.equal(request.change, { operations: [{ op: 'replace', path: '/plugins/echo/needs/0', value: 'c' }] });
   assert.is(doors.patches.length, 2);
 });
