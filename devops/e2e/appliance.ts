@@ -11,7 +11,7 @@ import { killCarriers } from '../sweep.ts';
 const WITHIN_MS = 60_000;
 const LOOK_MS = 25;
 
-const bkg = fileURLToPath(new URL('../bkg.ts', import.meta.url));
+const bkg = fileURLToPath(new URL('../bin.mjs', import.meta.url));
 const testPlugins = fileURLToPath(new URL('plugins', import.meta.url));
 
 export type ApplianceOptions = {

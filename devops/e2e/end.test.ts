@@ -26,7 +26,7 @@ const answers = (port: number): Promise<boolean> => new Promise((resolve) => {
 
 /** Runs the CLI beside an appliance. */
 function cli(house: Appliance, argv: readonly string[]): Promise<{ readonly code: number | null; readonly stdout: string; readonly stderr: string }> {
-  const child = spawn(process.execPath, [fileURLToPath(new URL('../bkg.ts', import.meta.url)), ...argv], { cwd: house.folder, env: environment(house.folder), stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, [fileURLToPath(new URL('../bin.mjs', import.meta.url)), ...argv], { cwd: house.folder, env: environment(house.folder), stdio: ['ignore', 'pipe', 'pipe'] });
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (chunk: Buffer) => { stdout += chunk.toString(); });
@@ -96,7 +96,7 @@ test('--takeover asks the running bkg to leave and keeps its plugins', async () 
   let taken: ReturnType<typeof spawn> | null = null;
   try {
     const before = (await house.plugins()).map((plugin) => plugin.pid);
-    taken = spawn(process.execPath, [fileURLToPath(new URL('../bkg.ts', import.meta.url)), 'up', ...next.arguments], { cwd: house.folder, env: environment(house.folder), stdio: 'ignore' });
+    taken = spawn(process.execPath, [fileURLToPath(new URL('../bin.mjs', import.meta.url)), 'up', ...next.arguments], { cwd: house.folder, env: environment(house.folder), stdio: 'ignore' });
     const pid = taken.pid;
     await until('the second has taken over', () => portsOf(house.home)?.pid === pid);
     await until('the first has ended', () => house.child.exitCode !== null);
