@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import * as loader from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
 
 /** Oldest major version of node that runs the TypeScript of this project as it stands. */
 const NODE_MAJOR = 24;
@@ -14,6 +15,9 @@ const self = fileURLToPath(import.meta.url);
 if (Number(process.versions.node.split('.')[0]) >= NODE_MAJOR) {
   // From plain JavaScript, before the first .ts: with everything in the cache node never loads what strips types, which is
   // 20 MB of memory and most of the time of a start.
+  // Young objects get 4 MiB instead of 16 to grow into: 20 MB less at rest, nothing lost where requests stream through.
+  setFlagsFromString('--max-semi-space-size=4');
+  setFlagsFromString('--semi-space-growth-factor=1');
   loader.enableCompileCache(fileURLToPath(new URL('../node_modules/.cache/node', import.meta.url)));
   await import('./bkg.ts');
 }

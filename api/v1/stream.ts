@@ -6,6 +6,8 @@ export type Usage = { readonly promptTokens: number; readonly completionTokens: 
 const TAIL_BYTES = 4_096;
 const EVENT_END = Buffer.from('\n\n');
 const USAGE = '"usage":';
+const PROMPT_TOKENS = /"prompt_tokens":\s*(\d+)/;
+const COMPLETION_TOKENS = /"completion_tokens":\s*(\d+)/;
 
 /** Keeps the last two chunks; nothing is copied until the end. */
 export function usageReader() {
@@ -20,8 +22,8 @@ export function usageReader() {
       const text = `${before === null ? '' : before.toString('latin1', Math.max(0, before.length - TAIL_BYTES))}${last === null ? '' : last.toString('latin1', Math.max(0, last.length - TAIL_BYTES))}`;
       const at = text.lastIndexOf(USAGE);
       if (at < 0) return null;
-      const count = (name: string): number => Number(new RegExp(`"${name}":\\s*(\\d+)`).exec(text.slice(at))?.[1] ?? 0);
-      return { promptTokens: count('prompt_tokens'), completionTokens: count('completion_tokens') };
+      const said = text.slice(at);
+      return { promptTokens: Number(PROMPT_TOKENS.exec(said)?.[1] ?? 0), completionTokens: Number(COMPLETION_TOKENS.exec(said)?.[1] ?? 0) };
     },
   };
 }

@@ -1,0 +1,58 @@
+// The three proxies of the bench, each in a process of its own: bare undici dispatch, a straightforward Koa one, and ours.
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import Koa from 'koa';
+import { pino } from 'pino';
+import { Pool, request } from 'undici';
+import { authorizeAdmin } from '../../api/v1/authorize.ts';
+import { dataPlane } from '../../api/v1/gateway.ts';
+import type { Reconciler, Route, Snapshot } from '../../reconciler/index.ts';
+
+const [kind, upstream] = [process.argv[2], Number(process.argv[3])];
+const TOKEN = 'bench-token';
+
+/** What a proxy must do at the least: the body there, the answer back, chunk by chunk. */
+function bare(): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
+  const pool = new Pool(`http://127.0.0.1:${upstream}`, { connections: null });
+  return (incoming, outgoing) => {
+    const chunks: Buffer[] = [];
+    incoming.on('data', (chunk: Buffer) => chunks.push(chunk));
+    incoming.on('end', () => {
+      let control: { pause(): void; resume(): void } | null = null;
+      pool.dispatch({ path: incoming.url ?? '/', method: 'POST', headers: ['content-type', 'application/json'], body: Buffer.concat(chunks) }, {
+        onRequestStart(controller) { control = controller; outgoing.on('drain', () => controller.resume()); },
+        onResponseStart(_controller, status, headers) { outgoing.writeHead(status, headers as Record<string, string>); },
+        onResponseData(_controller, chunk) { if (!outgoing.write(chunk)) control?.pause(); },
+        onResponseEnd() { outgoing.end(); },
+        onResponseError() { outgoing.destroy(); },
+      });
+    });
+  };
+}
+
+function koa(): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
+  const app = new Koa();
+  app.use(async (context) => {
+    const chunks: Buffer[] = [];
+    for await (const chunk of context.req) chunks.push(chunk as Buffer);
+    const answer = await request(`http://127.0.0.1:${upstream}${context.path}`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: Buffer.concat(chunks) });
+    context.status = answer.statusCode;
+    context.set('content-type', String(answer.headers['content-type']));
+    context.body = answer.body;
+  });
+  return app.callback();
+}
+
+/** The real data plane with key check, limits and accounting on, before a world of one ready plugin. */
+function ours(): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
+  const limits = { requestsPerMinute: 100_000_000, concurrent: 10_000 };
+  const capability = { id: 'llm.chat', method: 'POST', path: '/v1/chat/completions', description: '', stream: true, input: null, output: null, limits };
+  const route: Route = { plugin: 'engine', state: 'ready', incarnation: 'i', port: upstream, inbound: 'inbound', capabilities: [capability], models: [{ name: 'bench', role: 'chat', serves: ['llm.chat'] }], limits, timeout_ms: 300_000, grants: [], why: null };
+  const snapshot = { routes: [route] } as unknown as Snapshot;
+  const reconciler = { snapshot: () => snapshot, subscribe: () => () => undefined, lease: () => ({ end: () => undefined }) } as unknown as Reconciler;
+  return dataPlane({ reconciler, authorize: authorizeAdmin(TOKEN), log: pino({ level: 'warn' }) }).listener;
+}
+
+const listener = kind === 'bare' ? bare() : kind === 'koa' ? koa() : ours();
+const server = createServer(listener);
+server.keepAliveTimeout = 60_000;
+server.listen(0, '127.0.0.1', () => process.send?.({ port: (server.address() as { readonly port: number }).port }));
