@@ -2,6 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { diff } from './core/diff.ts';
+import { houseDrifts } from './core/house.ts';
 import type { Desired, Observed, Plan, Problem } from './core/types.ts';
 import { apply } from './shell/apply.ts';
 import { openChange, readDeclared } from './shell/change.ts';
@@ -75,6 +76,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
   const logbook = openLogbook({ home, tell: (record: LogRecord) => publish({ type: 'log', record }) });
   const views = openViews({ figures: runtime.figures, traffic: traffic.figures, inbound: secrets.inbound });
   let started = false;
+  let opened: Desired['server'] | null = null;
   let current = look().snapshot;
 
   function observe(desired: Desired): Observed {
@@ -90,7 +92,8 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
     const now = monotonic_ms();
     const observed = observe(desired);
     const plan = diff({ desired, observed, now });
-    const snapshot = views.snapshot({ desired, observed, plan, now, seq, file, ports, at: new Date().toISOString(), conditions: houseConditions(file) });
+    const found = views.snapshot({ desired, observed, plan, now, seq, file, ports, at: new Date().toISOString(), conditions: houseConditions(file) });
+    const snapshot = { ...found, drifts: [...houseDrifts({ file, server: desired.server, opened, policies: desired.drift }), ...found.drifts] };
     return { plan, observed, snapshot };
   }
 
@@ -162,6 +165,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
     start(listening) {
       ports = listening;
       started = true;
+      opened = inForce.current().desired.server;
       heartbeat = setInterval(() => { runtime.heartbeat(); loop.poke(); }, HEARTBEAT_MS);
       watcher = watchFile(config, loop.poke);
       loop.poke();
