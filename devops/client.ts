@@ -1,5 +1,5 @@
 // Talks to the bkg that runs on a home, over HTTP like anyone else.
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Problem } from '../schema/problem.ts';
 import type { Context } from './context.ts';
@@ -31,10 +31,12 @@ export function runningOn(home: string): PortsFile | null {
   }
 }
 
+/** A process that has ended and was not collected yet (a container without an init keeps such) is not alive. */
 function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0);
-    return true;
+    const stat = existsSync(`/proc/${pid}/stat`) ? readFileSync(`/proc/${pid}/stat`, 'latin1') : '';
+    return !/^Z/.test(stat.slice(stat.lastIndexOf(')') + 2));
   } catch (error) {
     return codeOf(error) === 'EPERM';
   }

@@ -1,7 +1,7 @@
 // Installs what the checkout needs before any npm script; plain JavaScript, because it runs on whatever node the machine has.
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -47,20 +47,41 @@ function isHeld(lock) {
   }
 }
 
+/** The lock with our number in it, whole from the first moment; false when somebody has it. @param {string} lock */
+function take(lock) {
+  const own = `${lock}.${process.pid}`;
+  writeFileSync(own, String(process.pid));
+  try {
+    linkSync(own, lock);
+    return true;
+  } catch {
+    return false;
+  } finally {
+    rmSync(own, { force: true });
+  }
+}
+
+/** Away with the lock of a dead process; one that was taken meanwhile is put back. @param {string} lock */
+function clear(lock) {
+  const aside = `${lock}.stale-${process.pid}`;
+  try {
+    renameSync(lock, aside);
+    if (isHeld(aside)) renameSync(aside, lock);
+  } catch {
+    // Another one was quicker.
+  }
+  rmSync(aside, { force: true });
+}
+
 /** Two installs in one folder damage each other: the second waits for the first. @param {string} folder @param {() => void} work */
 function alone(folder, work) {
   const lock = join(folder, 'node_modules', '.bkg-setup.lock');
   mkdirSync(dirname(lock), { recursive: true });
   const until = Date.now() + LOCK_WAIT_MS;
-  for (;;) {
-    try {
-      writeFileSync(lock, String(process.pid), { flag: 'wx' });
-      break;
-    } catch {
-      if (!isHeld(lock)) rmSync(lock, { force: true });
-      else if (Date.now() > until) giveUp(`${relative(root, lock)} has been held for ten minutes; end the other install, or remove that file.`);
-      else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOCK_LOOK_MS);
-    }
+  while (!take(lock)) {
+    if (!isHeld(lock)) clear(lock);
+    else if (Date.now() > until) giveUp(`${relative(root, lock)} has been held for ten minutes; end the other install, or remove that file.`);
+    else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, LOCK_LOOK_MS);
   }
   try {
     work();

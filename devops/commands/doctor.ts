@@ -74,6 +74,7 @@ async function ports(context: Context): Promise<readonly Finding[]> {
   const wanted = [['web', 'BKG_WEB_PORT', 43_117], ['api', 'BKG_API_PORT', 43_119], ['bus', 'BKG_PLUGIN_BUS_PORT', 43_121]] as const;
   return Promise.all(wanted.map(async ([name, variable, preferred]): Promise<Finding> => {
     const port = Number(context.env[variable] ?? preferred);
+    if (port === 0) return ok(`port ${name}`, 'any free one');
     const free = await isFree(port);
     return free ? ok(`port ${name}`, `${port} is free`) : { what: `port ${name}`, verdict: 'warning', found: `${port} is taken`, remedy: `bkg will take another; run/ports.json tells which. ${variable} or server.ports.${name} chooses one.` };
   }));
