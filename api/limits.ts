@@ -4,6 +4,8 @@ import type { Capability, Limits } from '../reconciler/index.ts';
 // The maintained limiters answer with a promise and a Date per call, several microseconds each; the data plane makes tens of
 // thousands of calls a second. This is GCRA, the algorithm they use: one number per limit.
 const MINUTE_MS = 60_000;
+/** Sums of fractions of a minute are off by less than this; without it the last place of a minute is lost to rounding. */
+const ROUNDING_MS = 0.001;
 /** Requests at once on one plugin when it declares no limit: beyond this only memory grows. */
 export const DEFAULT_CONCURRENT = 256;
 
@@ -57,8 +59,8 @@ function check(gate: Gate, on: Check): Extract<Admission, { readonly ok: false }
   const perMinute = on.limits.requestsPerMinute;
   if (perMinute === null) return null;
   const wait_ms = Math.max(gate.theoretical, on.now) + MINUTE_MS / perMinute - on.now - MINUTE_MS;
-  if (wait_ms <= 0) return null;
-  return { ok: false, retryAfter_s: Math.ceil(wait_ms / 1000), message: `${on.name} is at its limit of ${perMinute} requests a minute.`, headers: headersOf(gate, perMinute, on.now) };
+  if (wait_ms <= ROUNDING_MS) return null;
+  return { ok: false, retryAfter_s: Math.ceil((wait_ms - ROUNDING_MS) / 1000), message: `${on.name} is at its limit of ${perMinute} requests a minute.`, headers: headersOf(gate, perMinute, on.now) };
 }
 
 function pass(gate: Gate, limits: Limits, now: number): Admission['headers'] {
@@ -72,7 +74,7 @@ function headersOf(gate: Gate, perMinute: number, now: number): Admission['heade
   const used_ms = Math.max(0, gate.theoretical - now);
   return [
     ['x-ratelimit-limit-requests', String(perMinute)],
-    ['x-ratelimit-remaining-requests', String(Math.max(0, Math.floor((MINUTE_MS - used_ms) / (MINUTE_MS / perMinute))))],
-    ['x-ratelimit-reset-requests', `${Math.ceil(used_ms / 1000)}s`],
+    ['x-ratelimit-remaining-requests', String(Math.max(0, Math.floor((MINUTE_MS - used_ms + ROUNDING_MS) / (MINUTE_MS / perMinute))))],
+    ['x-ratelimit-reset-requests', `${Math.ceil((used_ms - ROUNDING_MS) / 1000)}s`],
   ];
 }
