@@ -30,6 +30,7 @@ export type Resolved = {
 };
 
 const isObject = (value: unknown): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value);
+const isTexts = (value: unknown): boolean => Array.isArray(value) && value.every((item) => typeof item === 'string');
 const memberOf = (value: Json | undefined, key: string): Json | undefined =>
   isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined;
 
@@ -94,7 +95,9 @@ function checkKeys(filled: FilledDeclared): readonly Problem[] {
     hint,
     severity: 'warning',
   });
-  return Object.entries(filled.keys).flatMap(([id, key]: [string, Key]) => [
+  // A key of the wrong shape has been named already.
+  const sound = Object.entries(filled.keys).filter(([, key]: [string, unknown]) => isObject(key) && typeof key['user'] === 'string' && isTexts(key['plugins'] ?? []));
+  return sound.flatMap(([id, key]: [string, Key]) => [
     ...(Object.hasOwn(filled.users, key.user)
       ? []
       : [
