@@ -14,6 +14,15 @@ import { tables, type Choice } from './table.ts';
 export const READY_WITHIN_MS = 120_000;
 const COME_AGAIN_S = 5;
 
+/** Null for a broken escape. */
+function unescaped(text: string): string | null {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return null;
+  }
+}
+
 const CAPABILITY_OF: Readonly<Record<string, string>> = {
   '/v1/chat/completions': 'llm.chat',
   '/v1/completions': 'llm.complete',
@@ -118,6 +127,8 @@ export function dataPlane(options: GatewayOptions): Gateway {
         resolve(result);
       };
       const look = (): void => {
+        // The client may have gone while the plugin was asked to wake: its close is not told twice.
+        if (serving.response.destroyed) return gone();
         const now = table().find(serving.capability, serving.asked.model)?.route;
         if (now === undefined) return finish({ ok: false, error: unknownModel(serving) });
         if (now.state === 'ready') return finish({ ok: true });
@@ -144,7 +155,8 @@ export function dataPlane(options: GatewayOptions): Gateway {
     if (request.method !== 'GET') return writeError(response, { status: 405, code: 'method_not_allowed', message: `${path} takes GET.`, headers: [['allow', 'GET']] });
     request.resume();
     const data = table().models.map((model) => ({ id: model.id, object: 'model', created: 0, owned_by: model.plugin, bkg: { plugin: model.plugin, state: model.state, capabilities: model.capabilities } }));
-    const id = decodeURIComponent(path.slice('/v1/models/'.length));
+    const asked = path.slice('/v1/models/'.length);
+    const id = unescaped(asked) ?? asked;
     const one = id === '' ? undefined : data.find((model) => model.id === id);
     if (id !== '' && one === undefined) return writeError(response, { status: 404, code: 'model_not_found', param: 'model', message: `There is no model "${id}".` });
     const body = JSON.stringify(one ?? { object: 'list', data });

@@ -1,0 +1,115 @@
+// Opens the data plane over a house in memory for one test: routes set by the test, leases counted, a real server in front.
+import { createServer, request as httpRequest, type ClientRequest, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { pino } from 'pino';
+import type { Reconciler, Route, Snapshot } from '../../reconciler/index.ts';
+import { authorizeAdmin } from '../v1/authorize.ts';
+import { dataPlane, type Gateway } from '../v1/gateway.ts';
+import { openPlugin, TOKEN } from './doors.ts';
+import { capability, makeHouse, type TestHouse } from './house.ts';
+
+export const chat = capability('llm.chat', { path: '/v1/chat/completions', stream: true });
+
+let planes = 0;
+
+/** A plugin's name no other test of this process has: limits are remembered by name. */
+export const freshName = (): string => `engine-${(planes += 1)}`;
+
+export const routeTo = (port: number | null, more: Partial<Route> = {}): Route => ({
+  plugin: freshName(), state: 'ready', incarnation: 'inc', port, inbound: 'inbound-token', capabilities: [chat],
+  models: [{ name: 'small', role: 'chat', serves: ['llm.chat'] }], limits: { requestsPerMinute: null, concurrent: null }, timeout_ms: 10_000, grants: [], why: null, ...more,
+});
+
+export type CountedLease = { readonly plugin: string; ends: number; error: string | null };
+export type Plane = {
+  readonly house: TestHouse;
+  readonly gateway: Gateway;
+  readonly port: number;
+  /** Every lease taken, and how often it was ended. */
+  readonly leases: CountedLease[];
+  show(routes: readonly Route[]): void;
+  close(): Promise<void>;
+};
+
+export async function openPlane(first: readonly Route[]): Promise<Plane> {
+  const house = makeHouse();
+  const leases: CountedLease[] = [];
+  let snapshot: Snapshot = { ...house.reconciler.snapshot(), routes: first };
+  const reconciler: Reconciler = {
+    ...house.reconciler,
+    snapshot: () => snapshot,
+    lease(plugin) {
+      const lease: CountedLease = { plugin, ends: 0, error: null };
+      leases.push(lease);
+      return {
+        end(outcome) {
+          lease.ends += 1;
+          lease.error = outcome.error;
+        },
+      };
+    },
+  };
+  const gateway = dataPlane({ reconciler, authorize: authorizeAdmin(TOKEN), log: pino({ level: 'silent' }) });
+  const server = createServer((request, response) => gateway.listener(request, response));
+  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  return {
+    house, gateway, leases, port: (server.address() as AddressInfo).port,
+    show(routes) {
+      snapshot = { ...snapshot, seq: snapshot.seq + 1, routes };
+      house.publish({ type: 'snapshot', snapshot });
+    },
+    async close() {
+      const closed = new Promise<void>((resolve) => { server.close(() => resolve()); });
+      server.closeAllConnections();
+      await closed;
+      await gateway.close();
+    },
+  };
+}
+
+export type Seen = { readonly authorization: string | undefined; readonly path: string; readonly text: string; readonly body: Record<string, unknown> };
+export type Engine = Awaited<ReturnType<typeof openEngine>>;
+
+/** An engine that writes down what it was asked and answers as the test says. */
+export async function openEngine(answer: (response: ServerResponse, seen: Seen, request: IncomingMessage) => void) {
+  const seen: Seen[] = [];
+  const plugin = await openPlugin((request, response) => {
+    let text = '';
+    request.setEncoding('utf8');
+    request.on('data', (chunk: string) => { text += chunk; });
+    request.on('end', () => {
+      const one = { authorization: request.headers.authorization, path: request.url ?? '', text, body: JSON.parse(text) as Record<string, unknown> };
+      seen.push(one);
+      answer(response, one, request);
+    });
+  });
+  return { ...plugin, seen };
+}
+
+export const answerJson = (response: ServerResponse, body: unknown, status = 200): void => {
+  response.writeHead(status, { 'content-type': 'application/json' });
+  response.end(JSON.stringify(body));
+};
+
+export type Heard = { readonly status: number; readonly headers: IncomingHttpHeaders; readonly bytes: Buffer; /** The connection ended before the answer did. */ readonly broken: boolean };
+
+/** Asks with exactly this body; a broken answer is told, not thrown. */
+export function say(port: number, body: unknown, o: { readonly path?: string; readonly onRequest?: (request: ClientRequest) => void; readonly onChunk?: (chunk: Buffer) => void } = {}): Promise<Heard> {
+  return new Promise((resolve, reject) => {
+    const sent = httpRequest({ host: '127.0.0.1', port, path: o.path ?? '/v1/chat/completions', method: 'POST', agent: false, headers: { authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json' } }, (response) => {
+      const chunks: Buffer[] = [];
+      response.on('data', (chunk: Buffer) => {
+        chunks.push(chunk);
+        o.onChunk?.(chunk);
+      });
+      // The break itself is told by `complete`.
+      response.on('error', () => undefined);
+      response.on('close', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, bytes: Buffer.concat(chunks), broken: !response.complete }));
+    });
+    sent.on('error', reject);
+    o.onRequest?.(sent);
+    sent.end(typeof body === 'string' ? body : JSON.stringify(body));
+  });
+}
+
+export const parsed = (heard: Heard): Record<string, unknown> => JSON.parse(heard.bytes.toString('utf8')) as Record<string, unknown>;
