@@ -8,13 +8,26 @@ import { dirname, delimiter, isAbsolute, join } from 'node:path';
 const END_POLL_MS = 20;
 /** Longest wait for a killed process to leave the table; an uninterruptible one is given up. */
 const KILLED_WITHIN_MS = 5_000;
-const PAGE_BYTES = 4096;
+/** Reading the table of processes may take this part of the time, one in so many, while something ends. */
+const TABLE_SHARE = 5;
+/** /proc counts CPU time in these on every Linux, whatever the kernel's own tick is. */
+export const TICKS_PER_S = 100;
+/** Key of the page size among the facts a kernel hands to every process. */
+const AT_PAGESZ = 6n;
+const PAGE_BYTES = pageBytes();
 
 /** Milliseconds since boot: the same clock for every process of this boot. */
 export const monotonic_ms = (): number => Number(process.hrtime.bigint() / 1000n) / 1000;
 
 /** Names this boot: times and pids of another one mean nothing. */
 export const hostBoot = (): { readonly bootId: string } => ({ bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim() });
+
+/** 4 KiB on x64; arm64 kernels have 4, 16 or 64. */
+function pageBytes(): number {
+  const facts = readFileSync('/proc/self/auxv');
+  for (let at = 0; at + 16 <= facts.length; at += 16) if (facts.readBigUInt64LE(at) === AT_PAGESZ) return Number(facts.readBigUInt64LE(at + 8));
+  throw new Error('/proc/self/auxv names no page size; is /proc mounted?');
+}
 
 // ─── Starting ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -50,6 +63,7 @@ export async function spawnProcess(order: SpawnOrder): Promise<Spawned> {
       return { ok: false, code: result.code ?? 'EUNKNOWN', message: `it could not be started: ${result.shortMessage ?? file}` };
     }
     const identity = identify(child.pid);
+    table = null;
     void child.then((result) => { order.onExit({ code: result.exitCode ?? null, signal: result.signal ?? null }); });
     return { ok: true, pid: child.pid, startTicks: identity?.startTicks ?? 0 };
   } finally {
@@ -85,25 +99,27 @@ export function pluginEnvironment(declared: Readonly<Record<string, string>>, ex
 
 // ─── Telling apart ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
-type Stat = { readonly state: string; readonly pgid: number; readonly ticks: number; readonly startTicks: number; readonly rss_bytes: number };
+type Stat = { readonly state: string; readonly pgid: number; readonly session: number; readonly ticks: number; readonly startTicks: number; readonly rss_bytes: number };
 
 /** /proc/PID/stat; the name in parentheses may hold spaces and parentheses itself. */
 function statOf(pid: number): Stat | null {
   let text: string;
   try {
-    text = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    text = readFileSync(`/proc/${pid}/stat`, 'utf8');
   } catch {
     return null;
   }
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
   const number = (index: number): number => Number(fields[index]);
-  return { state: fields[0] ?? '', pgid: number(2), ticks: number(11) + number(12), startTicks: number(19), rss_bytes: number(21) * PAGE_BYTES };
+  return { state: fields[0] ?? '', pgid: number(2), session: number(3), ticks: number(11) + number(12), startTicks: number(19), rss_bytes: number(21) * PAGE_BYTES };
 }
 
 export function identify(pid: number): { readonly startTicks: number; readonly zombie: boolean } | null {
   const stat = statOf(pid);
-  return stat === null ? null : { startTicks: stat.startTicks, zombie: stat.state === 'Z' || stat.state === 'X' };
+  return stat === null ? null : { startTicks: stat.startTicks, zombie: isDead(stat) };
 }
+
+const isDead = (stat: Stat): boolean => stat.state === 'Z' || stat.state === 'X';
 
 /** Whether this very process still runs: a pid used again has other start ticks, a zombie is dead. */
 export function isSame(process: { readonly pid: number; readonly startTicks: number }): boolean {
@@ -115,14 +131,14 @@ const allPids = (): readonly number[] => readdirSync('/proc').filter((name) => n
 
 export type GroupSample = { readonly cpu_ticks: number; readonly rss_bytes: number; readonly pids: readonly number[] };
 
-/** CPU time and resident bytes per process group, in one pass over /proc. */
+/** CPU time and resident bytes per process group, in one pass over /proc. What left its group is not counted; the dead hold nothing. */
 export function sampleGroups(groups: readonly number[]): ReadonlyMap<number, GroupSample> {
   const wanted = new Set(groups);
   const samples = new Map<number, { cpu_ticks: number; rss_bytes: number; pids: number[] }>();
   if (wanted.size === 0) return samples;
   for (const pid of allPids()) {
     const stat = statOf(pid);
-    if (stat === null || !wanted.has(stat.pgid)) continue;
+    if (stat === null || !wanted.has(stat.pgid) || isDead(stat)) continue;
     const sample = samples.get(stat.pgid) ?? { cpu_ticks: 0, rss_bytes: 0, pids: [] };
     sample.cpu_ticks += stat.ticks;
     sample.rss_bytes += stat.rss_bytes;
@@ -134,55 +150,82 @@ export function sampleGroups(groups: readonly number[]): ReadonlyMap<number, Gro
 
 // ─── Ending ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Live processes that carry this incarnation's mark, however they left its group. */
-export function survivors(incarnation: string): readonly number[] {
-  const mark = `BKG_INCARNATION=${incarnation}`;
-  const own = process.getuid?.() ?? 0;
-  return allPids().filter((pid) => {
-    if (pid === process.pid) return false;
-    try {
-      if (statSync(`/proc/${pid}`).uid !== own) return false;
-      return readFileSync(`/proc/${pid}/environ`, 'latin1').includes(mark) && identify(pid)?.zombie === false;
-    } catch {
-      // It has gone meanwhile, or is a zombie (ESRCH).
-      return false;
-    }
+type Row = { readonly pid: number; readonly pgid: number; readonly session: number; readonly startTicks: number; readonly incarnation: string | null };
+
+let table: { readonly rows: readonly Row[]; readonly at: number; readonly cost_ms: number } | null = null;
+
+/**
+ * Every live process. Many that end together share one reading: whoever had no process left in it has none now, because
+ * only one of its own could have made another, and a start makes the reading void.
+ */
+function readTable(): readonly Row[] {
+  const now = monotonic_ms();
+  if (table !== null && now - table.at < Math.max(END_POLL_MS, table.cost_ms * TABLE_SHARE)) return table.rows;
+  const rows = allPids().flatMap((pid): Row[] => {
+    const stat = statOf(pid);
+    return stat === null || isDead(stat) || pid === process.pid ? [] : [{ pid, pgid: stat.pgid, session: stat.session, startTicks: stat.startTicks, incarnation: markOf(pid) }];
   });
+  table = { rows, at: now, cost_ms: monotonic_ms() - now };
+  return rows;
 }
 
-export type StopOrder = { readonly pid: number; readonly startTicks: number; readonly incarnation: string; readonly signal: 'SIGTERM' | 'SIGINT' | 'SIGQUIT'; readonly grace_ms: number };
-
-/** Asks the group to finish, ends what has not after the grace, then whatever else carries the incarnation's mark. */
-export async function stopGroup(order: StopOrder): Promise<{ readonly killed: boolean }> {
-  signalGroup(order, order.signal);
-  const finished = await until(() => !isSame(order), order.grace_ms);
-  signalGroup({ pid: order.pid, startTicks: order.startTicks, force: !finished }, 'SIGKILL');
-  await until(() => !isSame(order) && endAll(survivors(order.incarnation)) === 0, KILLED_WITHIN_MS);
-  return { killed: !finished };
-}
-
-function signalGroup(target: { readonly pid: number; readonly startTicks: number; readonly force?: boolean }, signal: NodeJS.Signals): void {
-  // Once its leader is gone the group's number may name another's group: then only marks tell.
-  if (target.force === false || !isSame(target)) return;
-  send(-target.pid, signal);
-}
-
-function endAll(pids: readonly number[]): number {
-  for (const pid of pids) send(pid, 'SIGKILL');
-  return pids.length;
-}
-
-/** Signals a pid, or a group when negative; one that is gone is what was wanted. */
-function send(target: number, signal: NodeJS.Signals): void {
+function markOf(pid: number): string | null {
   try {
-    process.kill(target, signal);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+    return /(?:^|\0)BKG_INCARNATION=([^\0]*)/.exec(readFileSync(`/proc/${pid}/environ`, 'utf8'))?.[1] ?? null;
+  } catch {
+    // It has gone meanwhile, or is another user's (EACCES), which only root may read.
+    return null;
   }
 }
 
-async function until(done: () => boolean, within_ms: number): Promise<boolean> {
-  const end = monotonic_ms() + within_ms;
+/** Live processes that carry this incarnation's mark, however they left its group; none when empty. */
+export function survivors(incarnation: string): readonly number[] {
+  table = null;
+  return readTable().filter((row) => row.incarnation === incarnation).map((row) => row.pid);
+}
+
+type Leader = { readonly pid: number; readonly startTicks: number };
+export type StopOrder = Leader & { readonly incarnation: string; readonly signal: 'SIGTERM' | 'SIGINT' | 'SIGQUIT'; readonly grace_ms: number };
+
+/**
+ * Asks the group to finish and waits for all of it; what has not after the grace is killed, then whatever else carries
+ * the incarnation's mark. `killed` tells whether the grace ran out.
+ */
+export async function stopGroup(order: StopOrder): Promise<{ readonly killed: boolean }> {
+  if (isSame(order)) send(-order.pid, order.signal);
+  const end = monotonic_ms() + order.grace_ms;
+  const finished = (await until(() => !isSame(order), end)) && (await until(() => isEmpty(order), end));
+  await until(() => {
+    const left = leftOf(order, (row) => row.incarnation === order.incarnation);
+    for (const row of left) if (isSame(row)) send(row.pid, 'SIGKILL');
+    return left.length === 0;
+  }, monotonic_ms() + KILLED_WITHIN_MS);
+  return { killed: !finished };
+}
+
+/** Asks the kernel before it reads the table. A zombie nobody reaps keeps its group's number, so the table has the last word. */
+const isEmpty = (leader: Leader): boolean => !send(-leader.pid, 0) || leftOf(leader, () => false).length === 0;
+
+/** Who lives in the group, also when its leader has gone and also with an environment wiped clean, and who else is meant. */
+function leftOf(leader: Leader, isMeant: (row: Row) => boolean): readonly Row[] {
+  // The leader's number may have been given to another process: then the group of that number is not ours.
+  const now = identify(leader.pid);
+  const isOurs = now === null || now.startTicks === leader.startTicks;
+  return readTable().filter((row) => (isOurs && row.pgid === leader.pid && row.session === leader.pid && row.startTicks >= leader.startTicks) || isMeant(row));
+}
+
+/** Signals a pid, or a group when negative. False when there is none; one of another user (EPERM) is there. */
+function send(target: number, signal: NodeJS.Signals | 0): boolean {
+  try {
+    return process.kill(target, signal);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== 'ESRCH' && code !== 'EPERM') throw error;
+    return code === 'EPERM';
+  }
+}
+
+async function until(done: () => boolean, end: number): Promise<boolean> {
   while (!done()) {
     if (monotonic_ms() >= end) return false;
     await new Promise((resolve) => { setTimeout(resolve, END_POLL_MS); });
