@@ -9,12 +9,23 @@ const typeOf = (status: number): string =>
 export const errorBody = (error: ApiError): string =>
   JSON.stringify({ error: { message: error.message, type: typeOf(error.status), code: error.code, param: error.param ?? null } });
 
-/** Ends the response; where it has begun already, the connection is broken off, for a cut answer must never look whole. */
-export function writeError(response: ServerResponse, error: ApiError): void {
+/** A client that does not read its last event is let go after this: the event is a courtesy, the break is what counts. */
+const LAST_EVENT_MS = 1_000;
+
+/**
+ * Ends the response; where it has begun already, the connection is broken off, for a cut answer must never look whole.
+ * `inEvents`: what has begun is an event stream, the error is its last event.
+ */
+export function writeError(response: ServerResponse, error: ApiError, inEvents = false): void {
   if (response.destroyed || response.writableEnded) return;
   if (response.headersSent) {
-    if (String(response.getHeader('content-type') ?? '').includes('event-stream')) response.write(`data: ${errorBody(error)}\n\n`);
-    response.destroy();
+    if (!inEvents) return void response.destroy();
+    const timer = setTimeout(() => response.destroy(), LAST_EVENT_MS);
+    // The engine may have been cut within an event: an empty line ends it.
+    response.write(`\n\ndata: ${errorBody(error)}\n\n`, () => {
+      clearTimeout(timer);
+      response.destroy();
+    });
     return;
   }
   const body = errorBody(error);

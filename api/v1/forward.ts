@@ -17,8 +17,8 @@ export type ForwardEnd =
   | { readonly kind: 'done'; readonly status: number; readonly usage: Usage | null }
   /** The client went away: nobody's fault. */
   | { readonly kind: 'left' }
-  /** The engine failed before a byte of its answer had come. `unsent`: nobody was listening, another try is safe. */
-  | { readonly kind: 'failed'; readonly error: ApiError; readonly unsent: boolean };
+  /** The engine failed, before its answer or within it. `unsent`: nobody was listening, another try is safe. `inEvents`: an event stream had begun. */
+  | { readonly kind: 'failed'; readonly error: ApiError; readonly unsent: boolean; readonly inEvents: boolean };
 
 /** Pools per port; the one of a process that has gone is closed with it. */
 export function openPools() {
@@ -59,6 +59,7 @@ export function forward(pool: Pool, order: ForwardOrder, end: (how: ForwardEnd) 
   const stripper = order.stripUsage ? usageStripper() : null;
   let controller: Dispatcher.DispatchController | null = null;
   let status = 0;
+  let inEvents = false;
   let over = false;
   const finish = (how: ForwardEnd): void => {
     if (over) return;
@@ -88,7 +89,9 @@ export function forward(pool: Pool, order: ForwardOrder, end: (how: ForwardEnd) 
     },
     onResponseStart(_controller, statusCode, received) {
       status = statusCode;
-      if (statusCode >= 200) response.writeHead(statusCode, headersFor(order, received));
+      if (statusCode < 200) return;
+      inEvents = isEvents(received);
+      response.writeHead(statusCode, headersFor(order, received));
     },
     onResponseData(_controller, chunk) {
       reader.see(chunk);
@@ -100,14 +103,18 @@ export function forward(pool: Pool, order: ForwardOrder, end: (how: ForwardEnd) 
       finish({ kind: 'done', status, usage: reader.usage() });
     },
     onResponseError(_controller, error) {
-      if (!over) finish(failed(error, upstream));
+      if (!over) finish({ kind: 'failed', inEvents, ...failed(error, upstream) });
     },
   });
 }
 
-function headersFor(order: ForwardOrder, received: Readonly<Record<string, string | string[] | undefined>>): string[] {
+type Received = Readonly<Record<string, string | string[] | undefined>>;
+
+const isEvents = (received: Received): boolean => String(received['content-type'] ?? '').includes('event-stream');
+
+function headersFor(order: ForwardOrder, received: Received): string[] {
   const headers: string[] = [];
-  const streams = String(received['content-type'] ?? '').includes('event-stream');
+  const streams = isEvents(received);
   for (const name in received) {
     if (!PASSED.has(name) || (name === 'content-length' && streams)) continue;
     headers.push(name, String(received[name]));
@@ -116,10 +123,10 @@ function headersFor(order: ForwardOrder, received: Readonly<Record<string, strin
   return headers;
 }
 
-function failed(error: Error, upstream: Upstream): ForwardEnd {
+function failed(error: Error, upstream: Upstream): { readonly unsent: boolean; readonly error: ApiError } {
   const code = (error as NodeJS.ErrnoException).code ?? '';
   if (SILENT.has(code)) {
-    return { kind: 'failed', unsent: false, error: { status: 504, code: 'upstream_timeout', message: `The plugin was silent for ${upstream.timeout_ms / 1000} s and the request was given up. limits.timeout in bkg.yaml sets how long it may be.` } };
+    return { unsent: false, error: { status: 504, code: 'upstream_timeout', message: `The plugin was silent for ${upstream.timeout_ms / 1000} s and the request was given up. limits.timeout in bkg.yaml sets how long it may be.` } };
   }
-  return { kind: 'failed', unsent: NOT_LISTENING.has(code), error: { status: 502, code: 'upstream_failed', message: `The plugin broke off: ${error.message}. Its log says why.` } };
+  return { unsent: NOT_LISTENING.has(code), error: { status: 502, code: 'upstream_failed', message: `The plugin broke off: ${error.message}. Its log says why.` } };
 }

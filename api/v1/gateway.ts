@@ -100,7 +100,7 @@ export function dataPlane(options: GatewayOptions): Gateway {
       note(serving.key, route.plugin, { failed: error !== null, usage: how.kind === 'done' ? how.usage : null, latency_ms: performance.now() - begun });
       if (how.kind !== 'failed') return;
       if (how.unsent && !serving.retried && !serving.response.headersSent) return serve({ ...serving, retried: true });
-      writeError(serving.response, how.error);
+      writeError(serving.response, how.error, how.inEvents);
     });
   }
 

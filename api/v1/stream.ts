@@ -4,22 +4,28 @@ export type Usage = { readonly promptTokens: number; readonly completionTokens: 
 
 /** Bytes looked at for usage at the end of an answer: it stands in the last event or at the end of the body. */
 const TAIL_BYTES = 4_096;
+/** An unfinished event longer than this passes as it comes: nothing of an engine is held without a bound. */
+const MAX_HELD_BYTES = 256 * 1024;
 const EVENT_END = Buffer.from('\n\n');
+const EVENT_END_CRLF = Buffer.from('\r\n\r\n');
+/** Between events, each keeps its end. */
+const BETWEEN_EVENTS = /(?<=\n\n|\r\n\r\n)/;
 const USAGE = '"usage":';
 const PROMPT_TOKENS = /"prompt_tokens":\s*(\d+)/;
 const COMPLETION_TOKENS = /"completion_tokens":\s*(\d+)/;
 
-/** Keeps the last two chunks; nothing is copied until the end. */
+/** Keeps the chunks of the tail, however small they come; nothing is copied until the end. */
 export function usageReader() {
-  let before: Buffer | null = null;
-  let last: Buffer | null = null;
+  const tail: Buffer[] = [];
+  let size = 0;
   return {
     see(chunk: Buffer): void {
-      before = last;
-      last = chunk;
+      tail.push(chunk);
+      size += chunk.length;
+      while (size - tail[0]!.length >= TAIL_BYTES) size -= tail.shift()!.length;
     },
     usage(): Usage | null {
-      const text = `${before === null ? '' : before.toString('latin1', Math.max(0, before.length - TAIL_BYTES))}${last === null ? '' : last.toString('latin1', Math.max(0, last.length - TAIL_BYTES))}`;
+      const text = tail.map((chunk) => chunk.toString('latin1', Math.max(0, chunk.length - TAIL_BYTES))).join('');
       const at = text.lastIndexOf(USAGE);
       if (at < 0) return null;
       const said = text.slice(at);
@@ -36,12 +42,13 @@ export function usageStripper() {
   return {
     pass(chunk: Buffer): Buffer | null {
       const bytes: Buffer = rest === null ? chunk : Buffer.concat([rest, chunk]);
-      const end = bytes.lastIndexOf(EVENT_END);
-      if (end < 0) {
-        rest = bytes;
-        return null;
+      const end = endOfEvents(bytes);
+      if (end === 0) {
+        const held = bytes.length <= MAX_HELD_BYTES;
+        rest = held ? bytes : null;
+        return held ? null : bytes;
       }
-      const whole = bytes.subarray(0, end + EVENT_END.length);
+      const whole = bytes.subarray(0, end);
       rest = whole.length === bytes.length ? null : bytes.subarray(whole.length);
       return whole.includes(USAGE) ? withoutUsage(whole) : whole;
     },
@@ -50,9 +57,18 @@ export function usageStripper() {
   };
 }
 
+/** Where the last whole event ends; 0 when there is none. */
+function endOfEvents(bytes: Buffer): number {
+  const lf = bytes.lastIndexOf(EVENT_END);
+  const end = lf < 0 ? 0 : lf + EVENT_END.length;
+  // The usual case: a chunk ends with its event, and no second search is needed.
+  if (end === bytes.length) return end;
+  const crlf = bytes.lastIndexOf(EVENT_END_CRLF);
+  return crlf < 0 ? end : Math.max(end, crlf + EVENT_END_CRLF.length);
+}
+
 function withoutUsage(events: Buffer): Buffer | null {
-  const kept = events.toString('utf8').split('\n\n').filter((event) => !isUsageOnly(event));
-  const text = kept.join('\n\n');
+  const text = events.toString('utf8').split(BETWEEN_EVENTS).filter((event) => !isUsageOnly(event)).join('');
   return text === '' ? null : Buffer.from(text);
 }
 
