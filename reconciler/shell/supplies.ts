@@ -38,6 +38,8 @@ export function openSupplies(options: SuppliesOptions) {
     tries.set(key, count + 1);
     return monotonic_ms() + Math.min(RETRY_MAX_MS, RETRY_FIRST_MS * 2 ** count);
   };
+  /** A file of the owner's may appear at any moment, and a look costs nothing. */
+  const retryOf = (model: DesiredModel): number => (model.source.kind === 'file' ? monotonic_ms() + RETRY_FIRST_MS : retryAfter(model.sourceHash));
   const progress = (): void => {
     if (monotonic_ms() - lastPoke < PROGRESS_MS) return;
     lastPoke = monotonic_ms();
@@ -84,7 +86,7 @@ export function openSupplies(options: SuppliesOptions) {
       tries.delete(model.sourceHash);
       options.event('ModelPresent', `model/${model.name}`, `${result.bytes} bytes, sha256 ${result.sha256}`);
     } else {
-      note({ phase: 'failed', path: null, sha256: null, bytes: 0, bytesTotal: null, message: result.message, reason: result.reason, retry: retryAfter(model.sourceHash) });
+      note({ phase: 'failed', path: null, sha256: null, bytes: 0, bytesTotal: null, message: result.message, reason: result.reason, retry: retryOf(model) });
       options.event('ModelFailed', `model/${model.name}`, result.message);
     }
     const now = models.get(model.name);
