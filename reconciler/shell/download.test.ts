@@ -14,22 +14,29 @@ const sha256 = createHash('sha256').update(bytes).digest('hex');
 const CUT_AT = 1_000_000;
 
 type Seen = { readonly url: string; readonly range: string | undefined; readonly authorization: string | undefined };
-type World = { readonly folder: string; readonly seen: Seen[]; readonly port: number; readonly servers: readonly Server[]; cut: boolean; changed: boolean; ranges: boolean };
+type World = { readonly folder: string; readonly seen: Seen[]; readonly port: number; readonly servers: readonly Server[]; cut: boolean; changed: boolean; ranges: boolean; stalls: boolean; liesAboutRange: boolean; linked: string | null };
 
 const listen = (server: Server): Promise<number> => new Promise((resolve) => {
   server.listen(0, '127.0.0.1', () => resolve((server.address() as { readonly port: number }).port));
 });
 
 async function world(): Promise<World> {
-  const state = { folder: mkdtempSync(join(tmpdir(), 'download-')), seen: [] as Seen[], cut: false, changed: false, ranges: true };
+  const state = { folder: mkdtempSync(join(tmpdir(), 'download-')), seen: [] as Seen[], cut: false, changed: false, ranges: true, stalls: false, liesAboutRange: false, linked: null as string | null };
   const answer = (request: IncomingMessage, response: ServerResponse): void => {
     state.seen.push({ url: request.url ?? '', range: request.headers.range, authorization: request.headers.authorization });
     if (request.url?.endsWith('/gone.gguf') === true) return void response.writeHead(404).end();
     if (request.url?.endsWith('/gated.gguf') === true) return void response.writeHead(401).end();
+    if (request.url?.endsWith('/broken.gguf') === true) return void response.writeHead(503).end();
     if (request.url?.endsWith('/moved.gguf') === true) return void response.writeHead(302, { location: `http://127.0.0.1:${other}/m.gguf` }).end();
     const etag = state.changed ? '"two"' : '"one"';
     const from = state.ranges && request.headers['if-range'] === etag ? Number(/bytes=(\d+)-/.exec(request.headers.range ?? '')?.[1] ?? 0) : 0;
-    response.writeHead(from > 0 ? 206 : 200, { etag, 'content-length': bytes.length - from });
+    const linked = state.linked === null ? {} : { 'x-linked-etag': `"${state.linked}"` };
+    if (from >= bytes.length) return void response.writeHead(416, { 'content-range': `bytes */${bytes.length}` }).end();
+    // A server may answer another range than was asked for.
+    const at = state.liesAboutRange ? from + 1 : from;
+    response.writeHead(from > 0 ? 206 : 200, { etag, ...linked, 'content-length': bytes.length - at, ...(from > 0 ? { 'content-range': `bytes ${at}-${bytes.length - 1}/${bytes.length}` } : {}) });
+    if (state.stalls) return void response.write(bytes.subarray(at, CUT_AT));
+    if (state.liesAboutRange) return void response.end(bytes.subarray(at));
     if (!state.cut) return void response.end(bytes.subarray(from));
     response.write(bytes.subarray(from, CUT_AT), () => setTimeout(() => response.destroy(), 20));
   };
@@ -47,7 +54,7 @@ const end = (of: World): void => {
   rmSync(of.folder, { recursive: true });
 };
 
-const fetching = (of: World, source: ModelSource, more: { readonly sha256?: string | null; readonly signal?: AbortSignal; readonly env?: Record<string, string>; readonly onProgress?: (bytes: number, total: number | null) => void } = {}): Promise<Fetched> =>
+const fetching = (of: World, source: ModelSource, more: { readonly sha256?: string | null; readonly signal?: AbortSignal; readonly env?: Record<string, string>; readonly stall_ms?: number; readonly onProgress?: (bytes: number, total: number | null) => void } = {}): Promise<Fetched> =>
   fetchModel({ source, sha256: null, folder: of.folder, env: {}, signal: new AbortController().signal, onProgress: () => undefined, ...more });
 const from = (of: World, name = 'm.gguf'): ModelSource => ({ kind: 'http', url: `http://127.0.0.1:${of.port}/${name}` });
 const reason = (fetched: Fetched): string => (fetched.ok ? 'ok' : fetched.reason);
@@ -74,6 +81,7 @@ download('a cut connection goes on from where it was; a file that changed meanwh
   of.cut = false;
   assert.ok((await fetching(of, from(of), { sha256 })).ok);
   assert.is(of.seen[1]?.range, `bytes=${CUT_AT}-`);
+  assert.is(of.seen.length, 2);
   of.cut = true;
   assert.is(reason(await fetching(of, from(of, 'again/m.gguf'))), 'Network');
   Object.assign(of, { cut: false, changed: true });
@@ -124,6 +132,104 @@ download('a file of the owner\'s is used where it lies, if it is what it should 
   writeFileSync(path, 'no model at all');
   assert.is(reason(await fetching(of, { kind: 'file', path })), 'Invalid');
   assert.is(reason(await fetching(of, { kind: 'file', path: `${path}.nowhere` })), 'NotFound');
+  end(of);
+});
+
+download('a connection that gives no byte is given up, what came is kept', async () => {
+  const of = await world();
+  of.stalls = true;
+  const stalled = await fetching(of, from(of), { stall_ms: 500 });
+  assert.is(reason(stalled), 'Network');
+  assert.ok(!stalled.ok && stalled.transient && stalled.message.includes(`127.0.0.1:${of.port}`), stalled.ok ? '' : stalled.message);
+  of.stalls = false;
+  assert.ok((await fetching(of, from(of), { sha256 })).ok);
+  assert.is(of.seen[1]?.range, `bytes=${CUT_AT}-`);
+  end(of);
+});
+
+download('a part that is the whole already is taken; one that is longer, or answered by another range, is begun anew', async () => {
+  const of = await world();
+  const partOf = (): string => {
+    const name = readdirSync(join(of.folder, 'partial')).find((file) => file.endsWith('.part'));
+    if (name === undefined) throw new Error('there is no part');
+    return join(of.folder, 'partial', name);
+  };
+  of.cut = true;
+  const make = async (part: Buffer): Promise<void> => {
+    of.cut = true;
+    assert.is(reason(await fetching(of, from(of))), 'Network');
+    of.cut = false;
+    writeFileSync(partOf(), part);
+    of.seen.length = 0;
+  };
+  await make(bytes);
+  assert.is((await fetching(of, from(of))).ok, true);
+  assert.equal(of.seen.map((seen) => seen.range), [`bytes=${bytes.length}-`], 'not a byte came twice');
+  rmSync(join(of.folder, 'sha256'), { recursive: true });
+  await make(Buffer.concat([bytes, Buffer.from('more')]));
+  const longer = await fetching(of, from(of));
+  assert.ok(longer.ok && longer.sha256 === sha256);
+  rmSync(join(of.folder, 'sha256'), { recursive: true });
+  await make(bytes.subarray(0, CUT_AT));
+  of.liesAboutRange = true;
+  const lied = await fetching(of, from(of));
+  of.liesAboutRange = false;
+  // Asked without a range it sends from the second byte on: that is no GGUF, and not taken for one.
+  assert.is(reason(lied), 'Invalid');
+  assert.ok((await fetching(of, from(of), { sha256 })).ok);
+  end(of);
+});
+
+download('what cannot pass by itself is told from what can', async () => {
+  const of = await world();
+  const transient = async (source: ModelSource, more = {}): Promise<boolean> => {
+    const result = await fetching(of, source, more);
+    if (result.ok) throw new Error('it was to fail');
+    return result.transient;
+  };
+  assert.equal([await transient(from(of, 'gone.gguf')), await transient(from(of, 'gated.gguf')), await transient(from(of), { sha256: 'a'.repeat(64) })], [false, false, false]);
+  assert.equal([await transient(from(of, 'broken.gguf')), await transient({ kind: 'file', path: join(of.folder, 'later.gguf') })], [true, true]);
+  end(of);
+});
+
+download('two models of one source share one download', async () => {
+  const of = await world();
+  const both = await Promise.all([fetching(of, from(of)), fetching(of, from(of), { sha256 })]);
+  assert.ok(both.every((one) => one.ok));
+  assert.is(of.seen.length, 1);
+  rmSync(join(of.folder, 'sha256'), { recursive: true });
+  // One of them is no longer wanted: the other goes on.
+  const stop = new AbortController();
+  const first = fetching(of, from(of), { signal: stop.signal, onProgress: () => stop.abort() });
+  const second = fetching(of, from(of), { sha256 });
+  assert.is(reason(await first), 'Aborted');
+  assert.is((await second).ok, true);
+  end(of);
+});
+
+download('the hash a hub tells is held against the bytes, and a known one is not fetched again', async () => {
+  const of = await world();
+  const env = { HF_ENDPOINT: `http://127.0.0.1:${of.port}` };
+  const source: ModelSource = { kind: 'hf', org: 'o', repo: 'r', path: 'm.gguf', revision: 'main' };
+  of.linked = 'c'.repeat(64);
+  const wrong = await fetching(of, source, { env });
+  assert.is(reason(wrong), 'HashMismatch');
+  assert.match(wrong.ok ? '' : wrong.message, /the hub says c{64}/);
+  of.linked = sha256;
+  const first = await fetching(of, source, { env });
+  assert.ok(first.ok);
+  let most = 0;
+  assert.equal(await fetching(of, { ...source, revision: 'other' }, { env, onProgress: (now) => { most = Math.max(most, now); } }), first);
+  assert.is(most, 0, 'no byte of it came again');
+  end(of);
+});
+
+download('an address that is none, and a user in an address, are treated well', async () => {
+  const of = await world();
+  assert.is(reason(await fetching(of, { kind: 'hf', org: 'o', repo: 'r', path: 'm.gguf', revision: 'main' }, { env: { HF_ENDPOINT: 'not an address' } })), 'Invalid');
+  const refused = await fetching(of, { kind: 'http', url: `http://me:hidden@127.0.0.1:${of.port}/gone.gguf` });
+  assert.is(of.seen[0]?.authorization, `Basic ${Buffer.from('me:hidden').toString('base64')}`);
+  assert.not.match(refused.ok ? '' : refused.message, /hidden/);
   end(of);
 });
 

@@ -1,18 +1,17 @@
 // Brings a model file to this machine: from a file of the owner's, https, or a Hugging Face hub; resumed, hashed, kept by hash.
 import { createHash, type Hash } from 'node:crypto';
-import { createReadStream, createWriteStream } from 'node:fs';
-import { access, mkdir, open, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { mkdir, open, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
-import { once } from 'node:events';
-import { EnvHttpProxyAgent, request, type Dispatcher } from 'undici';
 import type { ModelSource } from '../core/types.ts';
+import { get, openWire, STALL_MS, type Answer, type Part, type Target, type Wire } from './download-http.ts';
 import { sha256 as hashText } from './secrets.ts';
 
-/** No byte for this long: the connection is given up and tried again later from where it stood. */
-const STALL_MS = 30_000;
-const MAX_REDIRECTS = 5;
 /** Left free on the disk after a download. */
 const DISK_RESERVE_BYTES = 256 * 1024 * 1024;
+/** A file changed this shortly ago may change again within the same tick of the file system's clock. */
+const SETTLED_MS = 1_000;
+const READ_BYTES = 1 << 20;
 const GGUF_MAGIC = 'GGUF';
 const HUB = 'https://huggingface.co';
 
@@ -20,61 +19,108 @@ export type FetchOrder = {
   readonly source: ModelSource;
   /** What the bytes must hash to; null = whatever comes is taken and its hash noted. */
   readonly sha256: string | null;
-  /** Folder of the store: `sha256/` and `partial/` lie below it. */
+  /** Folder of the store: `sha256/`, `partial/` and `quarantine/` lie below it. */
   readonly folder: string;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly signal: AbortSignal;
   readonly onProgress: (bytes: number, total: number | null) => void;
+  /** For tests; no byte for this long ends the connection. */
+  readonly stall_ms?: number;
 };
 
 export type FetchFault = 'NotFound' | 'HashMismatch' | 'Unauthorized' | 'Network' | 'DiskFull' | 'Invalid' | 'Aborted';
 export type Fetched =
   | { readonly ok: true; readonly path: string; readonly sha256: string; readonly bytes: number }
-  | { readonly ok: false; readonly reason: FetchFault; readonly message: string };
+  /** `transient`: another try without a change may succeed. */
+  | { readonly ok: false; readonly reason: FetchFault; readonly transient: boolean; readonly message: string };
 
-const fault = (reason: FetchFault, message: string): Fetched => ({ ok: false, reason, message });
+type Fault = Extract<Fetched, { readonly ok: false }>;
+
+const PASSING: ReadonlySet<FetchFault> = new Set<FetchFault>(['Network', 'DiskFull', 'Aborted']);
+const fault = (reason: FetchFault, message: string): Fault => ({ ok: false, reason, transient: PASSING.has(reason), message });
+
+/** Downloads under way by their part: two models of one source share the bytes, and the part has one writer. */
+const underWay = new Map<string, Promise<Fetched>>();
 
 /** What is wrong with the world comes back as a fault; nothing is thrown. */
 export async function fetchModel(order: FetchOrder): Promise<Fetched> {
   try {
-    if (order.source.kind === 'file') return await useFile(order, order.source.path);
-    const known = order.sha256 === null ? null : await stored(order, order.sha256, nameOf(order.source));
-    return known ?? (await download(order, urlOf(order)));
+    const { source } = order;
+    // The owner may put another file there at any time: looking again costs nothing.
+    if (source.kind === 'file') return await useFile(order, source.path).then((used) => (used.ok ? used : { ...used, transient: true }));
+    const name = basename(source.kind === 'hf' ? source.path : new URL(source.url).pathname);
+    const known = order.sha256 === null ? null : await stored(order, order.sha256, name);
+    return known ?? (await shared(order, name, targetOf(order, source)));
   } catch (error) {
     if (order.signal.aborted) return fault('Aborted', 'bkg is stopping; it goes on from here at the next start');
     const code = (error as NodeJS.ErrnoException).code ?? '';
-    if (code === 'ENOSPC') return fault('DiskFull', 'the disk is full; make room, it goes on from here');
-    return fault('Network', `${(error as Error).message}${code === '' ? '' : ` (${code})`}`);
+    if (code === 'ENOSPC' || code === 'EDQUOT') return fault('DiskFull', 'the disk is full; make room, it goes on from here');
+    if (code === 'ERR_INVALID_URL') return fault('Invalid', `its address is none: ${order.source.kind === 'hf' ? `HF_ENDPOINT is "${order.env['HF_ENDPOINT'] ?? ''}"` : 'check the source'}`);
+    return fault('Network', `${hostOf(order)}: ${(error as Error).message}${code === '' ? '' : ` (${code})`}`);
   }
+}
+
+const hostOf = (order: FetchOrder): string => (order.source.kind === 'http' ? new URL(order.source.url).host : new URL(order.env['HF_ENDPOINT'] ?? HUB).host);
+
+/** Waits for the same download, then answers by its own declaration; one that was aborted for another is begun again. */
+async function shared(order: FetchOrder, name: string, target: Target): Promise<Fetched> {
+  const partial = join(order.folder, 'partial', `${hashText(target.url.href).slice(0, 24)}.part`);
+  for (;;) {
+    const other = underWay.get(partial);
+    if (other === undefined) break;
+    const result = await other.catch(() => null);
+    if (order.signal.aborted) return fault('Aborted', 'bkg is stopping; it goes on from here at the next start');
+    if (result?.ok === true && (order.sha256 === null || order.sha256 === result.sha256)) return result;
+    if (result !== null && !result.ok && result.reason !== 'Aborted' && result.reason !== 'HashMismatch') return result;
+  }
+  const wire: Wire = { dispatcher: openWire(order.env, order.stall_ms ?? STALL_MS), signal: order.signal };
+  const mine = download(order, { name, target, partial, wire }).finally(() => {
+    underWay.delete(partial);
+    void wire.dispatcher.destroy();
+  });
+  underWay.set(partial, mine);
+  return mine;
 }
 
 // ─── A file of the owner's ──────────────────────────────────────────────────────────────────────────────────────────────
 
+/** Path → hash of its bytes, as long as size, time and inode stay. */
+const hashed = new Map<string, { readonly stamp: string; readonly hash: string }>();
+
 /** Used where it lies, never copied. */
 async function useFile(order: FetchOrder, path: string): Promise<Fetched> {
-  const facts = await stat(path).catch(() => null);
+  const facts = await stat(path, { bigint: true }).catch(() => null);
   if (facts === null) return fault('NotFound', `${path} does not exist; a file: source is relative to bkg.yaml`);
   if (!facts.isFile()) return fault('Invalid', `${path} is not a file`);
-  const hash = createHash('sha256');
-  let bytes = 0;
-  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20, signal: order.signal }) as AsyncIterable<Buffer>) {
-    hash.update(chunk);
-    bytes += chunk.length;
-    order.onProgress(bytes, facts.size);
-  }
-  const digest = hash.digest('hex');
-  if (order.sha256 !== null && digest !== order.sha256) return fault('HashMismatch', `${path} has sha256 ${digest}, declared is ${order.sha256}`);
-  const bad = await formatFault(path);
-  return bad === null ? { ok: true, path, sha256: digest, bytes } : fault('Invalid', bad);
+  const bytes = Number(facts.size);
+  const bad = await formatFault(path, basename(path));
+  if (bad !== null) return fault('Invalid', bad);
+  const stamp = `${facts.size} ${facts.mtimeNs} ${facts.ino}`;
+  const before = hashed.get(path);
+  const digest = before?.stamp === stamp ? before.hash : (await feed(path, { hash: createHash('sha256'), signal: order.signal, onBytes: (done) => order.onProgress(done, bytes) })).digest('hex');
+  if (Date.now() - Number(facts.mtimeMs) > SETTLED_MS) hashed.set(path, { stamp, hash: digest });
+  if (order.sha256 !== null && digest !== order.sha256) return fault('HashMismatch', `${path} has sha256 ${digest}, declared is ${order.sha256}; correct one of them`);
+  return { ok: true, path, sha256: digest, bytes };
 }
 
-async function formatFault(path: string): Promise<string | null> {
-  if (extname(path) !== '.gguf') return null;
+async function feed(path: string, into: { readonly hash: Hash; readonly signal: AbortSignal; readonly onBytes: (bytes: number) => void }): Promise<Hash> {
+  let bytes = 0;
+  for await (const chunk of createReadStream(path, { highWaterMark: READ_BYTES, signal: into.signal }) as AsyncIterable<Buffer>) {
+    into.hash.update(chunk);
+    bytes += chunk.length;
+    into.onBytes(bytes);
+  }
+  return into.hash;
+}
+
+/** `name` tells the format, `path` where the bytes lie now. */
+async function formatFault(path: string, name: string): Promise<string | null> {
+  if (extname(name).toLowerCase() !== '.gguf') return null;
   const file = await open(path);
   try {
     const magic = Buffer.alloc(GGUF_MAGIC.length);
     await file.read(magic, 0, magic.length, 0);
-    return magic.toString('latin1') === GGUF_MAGIC ? null : `${basename(path)} is no GGUF file: it does not begin with "${GGUF_MAGIC}"`;
+    return magic.toString('latin1') === GGUF_MAGIC ? null : `${name} is no GGUF file: it does not begin with "${GGUF_MAGIC}"; check the source`;
   } finally {
     await file.close();
   }
@@ -82,10 +128,9 @@ async function formatFault(path: string): Promise<string | null> {
 
 // ─── The store ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-const nameOf = (source: Exclude<ModelSource, { kind: 'file' }>): string => (source.kind === 'hf' ? basename(source.path) : basename(new URL(source.url).pathname));
-
 /** Engines look at the ending, so it is kept. */
-const storePath = (order: FetchOrder, hash: string, name: string): string => join(order.folder, 'sha256', `${hash}${extname(name)}`);
+const endingOf = (name: string): string => (/^\.[a-z0-9]{1,16}$/i.test(extname(name)) ? extname(name) : '');
+const storePath = (order: FetchOrder, hash: string, name: string): string => join(order.folder, 'sha256', `${hash}${endingOf(name)}`);
 
 async function stored(order: FetchOrder, hash: string, name: string): Promise<Fetched | null> {
   const path = storePath(order, hash, name);
@@ -93,124 +138,101 @@ async function stored(order: FetchOrder, hash: string, name: string): Promise<Fe
   return facts === null ? null : { ok: true, path, sha256: hash, bytes: facts.size };
 }
 
-type Target = { readonly url: string; readonly token: string | null; readonly name: string };
-
-function urlOf(order: FetchOrder): Target {
-  const { source, env } = order;
-  if (source.kind === 'file') throw new Error('a file has no address');
-  if (source.kind === 'http') return { url: source.url, token: null, name: nameOf(source) };
-  const hub = (env['HF_ENDPOINT'] ?? HUB).replace(/\/+$/, '');
+function targetOf(order: FetchOrder, source: Exclude<ModelSource, { kind: 'file' }>): Target {
+  if (source.kind === 'http') {
+    const url = new URL(source.url);
+    const user = url.username === '' ? null : `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
+    [url.username, url.password] = ['', ''];
+    return { url, authorization: user === null ? null : `Basic ${Buffer.from(user).toString('base64')}` };
+  }
+  const hub = (order.env['HF_ENDPOINT'] ?? HUB).replace(/\/+$/, '');
   const path = source.path.split('/').map(encodeURIComponent).join('/');
-  return { url: `${hub}/${source.org}/${source.repo}/resolve/${encodeURIComponent(source.revision)}/${path}`, token: env['HF_TOKEN'] ?? null, name: nameOf(source) };
+  const token = order.env['HF_TOKEN'] ?? '';
+  return { url: new URL(`${hub}/${source.org}/${source.repo}/resolve/${encodeURIComponent(source.revision)}/${path}`), authorization: token === '' ? null : `Bearer ${token}` };
 }
 
 // ─── Download ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-async function download(order: FetchOrder, target: Target): Promise<Fetched> {
-  const partial = join(order.folder, 'partial', `${hashText(target.url).slice(0, 24)}.part`);
-  await mkdir(join(order.folder, 'partial'), { recursive: true });
-  await mkdir(join(order.folder, 'sha256'), { recursive: true });
-  const from = await resumable(partial);
-  const answer = await get(order, target, from);
-  if (!answer.ok) return answer.fault;
-  const { response, start } = answer;
-  const length = Number(response.headers['content-length'] ?? NaN);
-  const total = Number.isFinite(length) ? start + length : null;
-  const room = await statfs(order.folder);
-  if (total !== null && room.bavail * room.bsize < total - start + DISK_RESERVE_BYTES) {
-    response.body.destroy();
-    return fault('DiskFull', `${total - start} bytes are to come, ${room.bavail * room.bsize} are free on the disk; make room`);
+type Job = { readonly name: string; readonly target: Target; readonly partial: string; readonly wire: Wire };
+
+async function download(order: FetchOrder, job: Job): Promise<Fetched> {
+  for (const folder of ['partial', 'sha256']) await mkdir(join(order.folder, folder), { recursive: true, mode: 0o700 });
+  const part = await resumable(job.partial);
+  const answer = await get(job.wire, job.target, part);
+  if (answer.kind === 'refused') return { ok: false, ...answer.refusal };
+  const start = answer.kind === 'complete' ? part.bytes : answer.start;
+  const expected = order.sha256 ?? (answer.kind === 'complete' ? part.linkedSha256 : answer.linkedSha256);
+  if (answer.kind === 'bytes') {
+    const known = expected === null ? null : await stored(order, expected, job.name);
+    const room = known === null ? await roomFault(order, answer) : null;
+    if (known !== null || room !== null) {
+      answer.body.destroy();
+      return known ?? room!;
+    }
+    await writeFile(`${job.partial}.state`, JSON.stringify({ etag: answer.etag, linkedSha256: answer.linkedSha256 }), { flush: true });
   }
   const hash = createHash('sha256');
-  if (start > 0) await rehash(partial, hash);
-  await writeFile(`${partial}.state`, JSON.stringify({ etag: etagOf(response) }));
-  const bytes = await pour(order, { response, partial, start, total, hash });
-  if (total !== null && bytes !== total) return fault('Network', `the connection ended after ${bytes} of ${total} bytes; it goes on from there`);
-  return settle(order, { partial, digest: hash.digest('hex'), bytes, name: target.name });
+  if (start > 0) await feed(job.partial, { hash, signal: order.signal, onBytes: () => undefined });
+  const bytes = answer.kind === 'complete' ? start : await pour(order, { ...job, answer, hash });
+  if (answer.kind === 'bytes' && answer.total !== null && bytes !== answer.total) return fault('Network', `the connection ended after ${bytes} of ${answer.total} bytes; it goes on from there`);
+  return keep(order, { ...job, digest: hash.digest('hex'), bytes, expected });
 }
-
-const etagOf = (response: Dispatcher.ResponseData): string | null => { const etag = response.headers['etag']; return typeof etag === 'string' ? etag : null; };
-
-type Part = { readonly bytes: number; readonly etag: string | null };
 
 /** A part may be continued only when the server can be asked whether the whole is still the same. */
-async function resumable(partial: string): Promise<Part> {
+async function resumable(partial: string): Promise<Part & { readonly linkedSha256: string | null }> {
+  const none = { bytes: 0, etag: null, linkedSha256: null };
   const facts = await stat(partial).catch(() => null);
-  const state = await readFile(`${partial}.state`, 'utf8').catch(() => null);
-  const etag = state === null ? null : (JSON.parse(state) as { etag: string | null }).etag;
-  return facts === null || etag === null || etag.startsWith('W/') ? { bytes: 0, etag: null } : { bytes: facts.size, etag };
-}
-
-type Answer = { readonly ok: true; readonly response: Dispatcher.ResponseData; readonly start: number } | { readonly ok: false; readonly fault: Fetched };
-
-async function get(order: FetchOrder, target: Target, from: Part): Promise<Answer> {
-  const dispatcher = new EnvHttpProxyAgent({ headersTimeout: STALL_MS, bodyTimeout: STALL_MS });
-  let url = new URL(target.url);
-  const home = url.host;
-  for (let hop = 0; hop <= MAX_REDIRECTS; hop += 1) {
-    const headers: Record<string, string> = { 'user-agent': 'bkg' };
-    // A credential is for the host it was meant for: a redirect elsewhere goes without.
-    if (target.token !== null && url.host === home) headers['authorization'] = `Bearer ${target.token}`;
-    if (from.bytes > 0) Object.assign(headers, { range: `bytes=${from.bytes}-`, 'if-range': from.etag ?? '' });
-    const response = await request(url, { method: 'GET', headers, dispatcher, signal: order.signal });
-    const location = response.headers['location'];
-    if (response.statusCode >= 300 && response.statusCode < 400 && typeof location === 'string') {
-      await response.body.dump();
-      url = new URL(location, url);
-      continue;
-    }
-    if (response.statusCode === 206) return { ok: true, response, start: from.bytes };
-    if (response.statusCode === 200) return { ok: true, response, start: 0 };
-    await response.body.dump();
-    if (response.statusCode === 416 && from.bytes > 0) return get(order, target, { bytes: 0, etag: null });
-    return { ok: false, fault: refused(response.statusCode, url) };
-  }
-  return { ok: false, fault: fault('Network', `${target.url} was redirected more than ${MAX_REDIRECTS} times`) };
-}
-
-function refused(status: number, url: URL): Fetched {
-  if (status === 404 || status === 410) return fault('NotFound', `${url.origin}${url.pathname} does not exist (${status}); check the source`);
-  if (status === 401 || status === 403) return fault('Unauthorized', `${url.host} refuses access (${status}); it may be gated: set HF_TOKEN in bkg's environment`);
-  return fault('Network', `${url.host} answered ${status}`);
-}
-
-async function rehash(partial: string, hash: Hash): Promise<void> {
-  for await (const chunk of createReadStream(partial, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
-}
-
-async function pour(order: FetchOrder, into: { readonly response: Dispatcher.ResponseData; readonly partial: string; readonly start: number; readonly total: number | null; readonly hash: Hash }): Promise<number> {
-  const out = createWriteStream(into.partial, { flags: into.start > 0 ? 'a' : 'w', mode: 0o600, flush: true });
-  let bytes = into.start;
+  if (facts === null) return none;
   try {
-    for await (const chunk of into.response.body as AsyncIterable<Buffer>) {
+    const state = JSON.parse(await readFile(`${partial}.state`, 'utf8')) as { readonly etag: string | null; readonly linkedSha256: string | null };
+    return typeof state.etag !== 'string' || state.etag.startsWith('W/') ? none : { bytes: facts.size, etag: state.etag, linkedSha256: state.linkedSha256 ?? null };
+  } catch {
+    // No state, or half of one: the part is begun anew.
+    return none;
+  }
+}
+
+async function roomFault(order: FetchOrder, answer: Extract<Answer, { kind: 'bytes' }>): Promise<Fault | null> {
+  if (answer.total === null) return null;
+  const room = await statfs(order.folder);
+  const [wanted, free] = [answer.total - answer.start, room.bavail * room.bsize];
+  return free >= wanted + DISK_RESERVE_BYTES ? null : fault('DiskFull', `${wanted} bytes are to come, ${free} are free on the disk of ${order.folder} and ${DISK_RESERVE_BYTES} must stay; make room`);
+}
+
+async function pour(order: FetchOrder, into: { readonly answer: Extract<Answer, { kind: 'bytes' }>; readonly partial: string; readonly hash: Hash }): Promise<number> {
+  const { answer } = into;
+  const out = await open(into.partial, answer.start > 0 ? 'a' : 'w', 0o600);
+  let bytes = answer.start;
+  try {
+    order.onProgress(bytes, answer.total);
+    for await (const chunk of answer.body as AsyncIterable<Buffer>) {
       into.hash.update(chunk);
+      await out.writeFile(chunk);
       bytes += chunk.length;
-      if (!out.write(chunk)) await once(out, 'drain');
-      order.onProgress(bytes, into.total);
+      order.onProgress(bytes, answer.total);
     }
+    await out.sync();
   } finally {
-    out.end();
-    await once(out, 'close');
+    answer.body.destroy();
+    await out.close();
   }
   return bytes;
 }
 
 /** Verified bytes move under their hash; wrong ones are kept apart, never served. */
-async function settle(order: FetchOrder, got: { readonly partial: string; readonly digest: string; readonly bytes: number; readonly name: string }): Promise<Fetched> {
-  const state = `${got.partial}.state`;
-  const path = storePath(order, got.digest, got.name);
-  const typed = `${got.partial}${extname(got.name)}`;
-  await rename(got.partial, typed);
-  const wrong = order.sha256 !== null && got.digest !== order.sha256 ? `its sha256 is ${got.digest}, declared is ${order.sha256}` : await formatFault(typed);
-  await rm(state, { force: true });
+async function keep(order: FetchOrder, got: Job & { readonly digest: string; readonly bytes: number; readonly expected: string | null }): Promise<Fetched> {
+  const mismatch = got.expected !== null && got.digest !== got.expected;
+  const wrong = mismatch ? `its sha256 is ${got.digest}, ${order.sha256 === null ? 'the hub says' : 'declared is'} ${got.expected}` : await formatFault(got.partial, got.name);
+  await rm(`${got.partial}.state`, { force: true });
   if (wrong !== null) {
     const quarantine = join(order.folder, 'quarantine');
-    await mkdir(quarantine, { recursive: true });
-    await rename(typed, join(quarantine, `${got.digest}${extname(got.name)}`));
-    return fault(order.sha256 !== null && got.digest !== order.sha256 ? 'HashMismatch' : 'Invalid', `${got.name}: ${wrong}; the bytes are kept in ${quarantine}`);
+    await mkdir(quarantine, { recursive: true, mode: 0o700 });
+    await rename(got.partial, join(quarantine, `${got.digest}${endingOf(got.name)}`));
+    return fault(mismatch ? 'HashMismatch' : 'Invalid', `${got.name}: ${wrong}; the bytes are kept in ${quarantine}`);
   }
-  const exists = await access(path).then(() => true, () => false);
-  if (exists) await rm(typed, { force: true });
-  else await rename(typed, path);
+  const path = storePath(order, got.digest, got.name);
+  await rename(got.partial, path);
+  const folder = await open(join(order.folder, 'sha256'));
+  await folder.sync().finally(() => folder.close());
   return { ok: true, path, sha256: got.digest, bytes: got.bytes };
 }
