@@ -3,13 +3,15 @@ import fc from 'fast-check';
 import { isDeepStrictEqual } from 'node:util';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { parseDocument } from 'yaml';
-import type { PatchOperation } from './door.ts';
-import { applyOperation, type Data } from './patch.ts';
-import { edit } from './splice.ts';
+import { isMap, isScalar, isSeq, parseDocument, Parser, visit, type Node, type Pair } from 'yaml';
+import { escapeToken, tokensOf } from '../../schema/pointer.ts';
+import type { PatchOperation, WriteOperation } from './door.ts';
 import { styles } from './fixtures/styles.ts';
+import { applyOperation, lookUp, type Data } from './patch.ts';
+import { edit } from './splice.ts';
 
-const EDITS = 1_200;
+const EDITS = 1_500;
+const SEQUENCES = 60;
 /** An edit may refuse rather than harm; more often than this it would be no use. */
 const MAX_REFUSED = 0.05;
 
@@ -23,96 +25,161 @@ const dataOf = (text: string): Data => unshare(parseDocument(text, { intAsBigInt
 
 /** Every pointer of a document, so that edits hit real places. */
 function pointersOf(data: Data, at = ''): string[] {
-  if (data === null || typeof data !== 'object') return [at];
-  const below = Object.entries(data).flatMap(([key, value]) => pointersOf(value, `${at}/${key.replaceAll('~', '~0').replaceAll('/', '~1')}`));
+  if (data === null || typeof data !== 'object') return at === '' ? [] : [at];
+  const below = Object.entries(data).flatMap(([key, value]) => pointersOf(value, `${at}/${escapeToken(key)}`));
   return at === '' ? below : [at, ...below];
 }
 
 const value: fc.Arbitrary<Data> = fc.oneof(
-  fc.constantFrom<Data>('running', 'a b', '', '0644', 'yes', 'null', '12', ': x', '# no', "it's", '"q"', 'line\nbreak', 'ümläut', '- x', 'a, b', '{x}', '@at', true, false, null, 0, -1.5, 42),
-  fc.constantFrom<Data>({}, [], { state: 'running' }, { a: { b: [1, 'two'] }, c: 'x' }, ['one', { two: 2 }], [[1], []], { 'odd key: #': 1 }),
+  fc.constantFrom<Data>('running', 'a b', '', '0644', 'yes', 'null', '12', ': x', '# no', "it's", '"q"', 'line\nbreak', 'ümläut 🙂', '- x', 'a, b', '{x}', '@at', ' led', 'trailing ', 'tab\tin', '\u0007', '---', '<<', 'x'.repeat(200)),
+  fc.constantFrom<Data>(true, false, null, 0, -1.5, 42, 1e21, Number.MAX_SAFE_INTEGER),
+  fc.constantFrom<Data>({}, [], { state: 'running' }, { a: { b: [1, 'two'] }, c: 'x' }, ['one', { two: 2 }], [[1], []], { 'odd key: #': 1 }, { '': null }, [{}], { a: [] }, [['a', 'b'], { c: [{ d: 1 }] }]),
+  fc.string(),
 );
 
-type Wish = { readonly style: number; readonly pick: number; readonly kind: 'set' | 'remove' | 'child' | 'append'; readonly value: Data };
-const wish: fc.Arbitrary<Wish> = fc.record({ style: fc.nat(styles.length - 1), pick: fc.nat(), kind: fc.constantFrom('set' as const, 'remove' as const, 'child' as const, 'append' as const), value });
+type Wish = { readonly style: number; readonly pick: number; readonly kind: 'set' | 'remove' | 'beside' | 'append' | 'into'; readonly key: string; readonly value: Data };
+const wish: fc.Arbitrary<Wish> = fc.record({
+  style: fc.nat(styles.length - 1), pick: fc.nat(), value,
+  kind: fc.constantFrom('set' as const, 'remove' as const, 'beside' as const, 'append' as const, 'into' as const),
+  key: fc.constantFrom('added', '- x', '12', ': #', 'a/b', 'ü', '', '?', 'true'),
+});
 
-function operationOf(data: Data, drawn: Wish): PatchOperation {
+function operationOf(data: Data, drawn: Wish): WriteOperation {
   const pointers = pointersOf(data);
-  const path = pointers[drawn.pick % pointers.length] ?? '/new';
+  const path = pointers[drawn.pick % pointers.length];
   const json = drawn.value as never;
+  if (path === undefined) return { op: 'add', path: `/${escapeToken(drawn.key)}`, value: json };
   if (drawn.kind === 'remove') return { op: 'remove', path };
   if (drawn.kind === 'set') return { op: 'replace', path, value: json };
-  const holder = path.slice(0, path.lastIndexOf('/'));
-  const parent = holder === '' ? data : holder.slice(1).split('/').reduce<Data>((node, key) => (node as Record<string, Data>)[key.replaceAll('~1', '/').replaceAll('~0', '~')] as Data, data);
-  if (Array.isArray(parent)) return { op: 'add', path: drawn.kind === 'append' ? `${holder}/-` : path, value: json };
-  return { op: 'add', path: `${holder}/added-${drawn.pick % 7}`, value: json };
+  const holder = drawn.kind === 'into' ? path : path.slice(0, path.lastIndexOf('/'));
+  if (Array.isArray(lookUp(data, holder))) return { op: 'add', path: drawn.kind === 'beside' ? path : `${holder}/-`, value: json };
+  return { op: 'add', path: `${holder}/${escapeToken(drawn.key)}`, value: json };
 }
 
-const commentsOf = (text: string): string[] => text.split(/\r?\n/).flatMap((line) => /(^|\s)(#c\d+)/.exec(line)?.[2] ?? []);
+// ─── What must not change, told from the source alone ───────────────────────────────────────────────────────────────────
+
+type Found = { readonly at: number; readonly source: string };
+
+function commentsOf(text: string): readonly Found[] {
+  const found: Found[] = [];
+  const look = (token: unknown): void => {
+    if (token === null || typeof token !== 'object') return;
+    if ('type' in token && token.type === 'comment') found.push({ at: (token as unknown as { offset: number }).offset, source: (token as unknown as { source: string }).source });
+    for (const part of Object.values(token)) look(part);
+  };
+  for (const token of new Parser().parse(text)) look(token);
+  return found.sort((a, b) => a.at - b.at);
+}
+
+const keyOf = (pair: Pair): string => (isScalar(pair.key) ? (typeof pair.key.value === 'string' ? pair.key.value : pair.key.value === null ? '' : pair.key.source ?? '') : '');
+const childOf = (node: unknown, token: string): Pair | Node | undefined => (isMap(node) ? node.items.find((pair) => keyOf(pair) === token) : isSeq(node) ? (node.items[Number(token)] as Node) : undefined);
+const nodeOf = (child: Pair | Node | undefined): Node | null => (child === undefined ? null : 'key' in child ? (child.value as Node | null) : child);
+
+/** Bytes that belong to what is replaced or removed, and the sources of all that stands beside the path to it. */
+function surroundings(text: string, operation: WriteOperation): { readonly own: readonly [number, number]; readonly beside: readonly string[] } {
+  const doc = parseDocument(text, { intAsBigInt: true });
+  const beside: string[] = [];
+  let child: Pair | Node | undefined = doc.contents ?? undefined;
+  for (const token of tokensOf(operation.path)) {
+    const holder = nodeOf(child);
+    child = childOf(holder, token);
+    if (!isMap(holder) && !isSeq(holder)) break;
+    for (const item of holder.items as (Pair | Node)[]) if (item !== child && !hasAlias(item)) beside.push(sourceOf(text, item));
+  }
+  const node = nodeOf(child);
+  if (operation.op === 'add' || child === undefined || node === null) return { own: [-1, -1], beside };
+  const [start, end] = [node.range![0], lastByte(node)];
+  // A block's last comment belongs to its last line; a removed item takes its own line along.
+  const toLineEnd = operation.op === 'remove' || ((isMap(node) || isSeq(node)) && node.flow !== true);
+  const last = text.indexOf('\n', Math.max(0, end - 1));
+  const first = operation.op === 'replace' ? start : 'key' in child ? (child.key as Node).range![0] : text.lastIndexOf('-', start);
+  return { own: [first, toLineEnd ? (last < 0 ? text.length : last) : end], beside };
+}
+
+function hasAlias(item: Pair | Node): boolean {
+  let found = false;
+  visit(item as Node, { Alias: () => { found = true; } });
+  return found;
+}
+
+function sourceOf(text: string, item: Pair | Node): string {
+  const from = 'key' in item ? (item.key as Node).range![0] : item.range![0];
+  return text.slice(from, lastByte(nodeOf(item)) || from).trim();
+}
+
+/** A block's own range reaches over the comments behind it: its last leaf tells where it ends. */
+function lastByte(node: Node | null): number {
+  let last = 0;
+  const note = (_key: unknown, leaf: Node): void => { last = Math.max(last, leaf.range?.[1] ?? 0); };
+  if (node !== null) visit(node, { Scalar: note, Alias: note, Collection: (key, inner) => { if (inner.flow === true || inner.items.length === 0) note(key, inner); } });
+  return last;
+}
+
+function inOrder(whole: readonly string[], parts: readonly string[]): string | null {
+  let at = 0;
+  for (const part of parts) {
+    const found = whole.indexOf(part, at);
+    if (found < 0) return part;
+    at = found + 1;
+  }
+  return null;
+}
+
+function checkBytes(text: string, after: string, operation: WriteOperation): void {
+  const { own, beside } = surroundings(text, operation);
+  const said = `${JSON.stringify(operation)}\n${text}\n→\n${after}`;
+  const kept = commentsOf(text).filter((comment) => comment.at < own[0] || comment.at > own[1]).map((comment) => comment.source);
+  assert.is(inOrder(commentsOf(after).map((comment) => comment.source), kept), null, `a comment is lost: ${said}`);
+  for (const source of beside) assert.ok(after.includes(source), `${source} was not to be touched: ${said}`);
+  if (text.includes('\r\n')) assert.not.match(after, /[^\r]\n/, `mixed line ends: ${said}`);
+  assert.is(after.startsWith('\ufeff'), text.startsWith('\ufeff'));
+}
+
+/** Null when it held, else why the edit was refused. */
+function check(text: string, operation: WriteOperation): { readonly text: string; readonly refused: string | null } {
+  const expected = applyOperation(dataOf(text), operation);
+  const edited = edit(text, [operation]);
+  if (!expected.ok) {
+    assert.not(edited.ok, JSON.stringify(operation));
+    return { text, refused: null };
+  }
+  if (!edited.ok) return { text, refused: `${JSON.stringify(operation)} ${JSON.stringify(text)}: ${edited.problem.message}` };
+  assert.ok(isDeepStrictEqual(dataOf(edited.text), expected.value), `${JSON.stringify(operation)}\n${text}\n→\n${edited.text}`);
+  let rebuilt = text;
+  for (const splice of edited.splices) rebuilt = rebuilt.slice(0, splice.from) + splice.insert + rebuilt.slice(splice.to);
+  assert.is(rebuilt, edited.text);
+  checkBytes(text, edited.text, operation);
+  return { text: edited.text, refused: null };
+}
 
 test(`both laws hold for ${EDITS} edits of ${styles.length} styles`, () => {
-  let done = 0;
   const refused: string[] = [];
   fc.assert(fc.property(wish, (drawn) => {
     const text = styles[drawn.style]!;
-    const before = dataOf(text);
-    const operation = operationOf(before, drawn);
-    const expected = applyOperation(before, operation);
-    done += 1;
-    const edited = edit(text, [operation]);
-    if (!expected.ok) return assert.not(edited.ok);
-    if (!edited.ok) {
-      refused.push(`${drawn.style} ${JSON.stringify(operation)}: ${edited.problem.message}`);
-      return;
-    }
-    assert.ok(isDeepStrictEqual(dataOf(edited.text), expected.value), `${JSON.stringify(operation)}\n${text}\n→\n${edited.text}`);
-    // The splices are all that changed: undoing them by position gives the old bytes around them.
-    let rebuilt = text;
-    for (const splice of edited.splices) rebuilt = rebuilt.slice(0, splice.from) + splice.insert + rebuilt.slice(splice.to);
-    assert.is(rebuilt, edited.text);
-    if (drawn.kind !== 'set' && drawn.kind !== 'remove') assert.equal(commentsOf(edited.text), commentsOf(text), 'an addition loses no comment');
+    const result = check(text, operationOf(dataOf(text), drawn));
+    if (result.refused !== null) refused.push(result.refused);
   }), { numRuns: EDITS });
-  assert.ok(refused.length <= done * MAX_REFUSED, `${refused.length} of ${done} refused:\n${refused.slice(0, 12).join('\n')}`);
+  assert.ok(refused.length <= EDITS * MAX_REFUSED, `${refused.length} of ${EDITS} refused:\n${refused.slice(0, 12).join('\n')}`);
 });
 
-const exact: readonly (readonly [what: string, before: string, operations: readonly PatchOperation[], after: string])[] = [
-  ['a scalar keeps its comment', 'a: 1 # one\nb: 2\n', [{ op: 'replace', path: '/a', value: 3 }], 'a: 3 # one\nb: 2\n'],
-  ['quotes stay quotes', 'a: "x"\nb: \'y\'\n', [{ op: 'replace', path: '/a', value: 'z' }, { op: 'replace', path: '/b', value: "it's" }], 'a: "z"\nb: \'it\'\'s\'\n'],
-  ['0644 and big integers stay as written', 'm: 0644\nn: 123456789012345678901\nk: 1\n', [{ op: 'replace', path: '/k', value: 2 }], 'm: 0644\nn: 123456789012345678901\nk: 2\n'],
-  ['a key is added behind the comments of its level', 'p:\n  a: 1\n  # b: 2\nq: 3\n', [{ op: 'add', path: '/p/c', value: 4 }], 'p:\n  a: 1\n  # b: 2\n  c: 4\nq: 3\n'],
-  ['a heading gets its first entry', 'keys: # none yet\nz: 1\n', [{ op: 'add', path: '/keys/ci', value: { user: 'a' } }], 'keys: # none yet\n  ci:\n    user: a\nz: 1\n'],
-  ['an empty map becomes a block', 'keys: {} # none\n', [{ op: 'add', path: '/keys/ci', value: 1 }], 'keys: # none\n  ci: 1\n'],
-  ['the last key leaves an empty map before the comment', 'p: # mine\n  a: 1\nq: 2\n', [{ op: 'remove', path: '/p/a' }], 'p: {} # mine\nq: 2\n'],
-  ['flow: added straight behind the last value', 'p: { a: 1 } # x\n', [{ op: 'add', path: '/p/b', value: 'c d' }], 'p: { a: 1, b: c d } # x\n'],
-  ['flow: the first of two goes', 'p: { a: 1, b: 2 }\n', [{ op: 'remove', path: '/p/a' }], 'p: { b: 2 }\n'],
-  ['flow: the last of two goes', 'p: { a: 1, b: 2 }\n', [{ op: 'remove', path: '/p/b' }], 'p: { a: 1 }\n'],
-  ['whole lines go', 'p:\n  a: 1 # gone\n  b: 2\n', [{ op: 'remove', path: '/p/a' }], 'p:\n  b: 2\n'],
-  ['a list item goes, another comes', 'l:\n  - a # x\n  - b\n', [{ op: 'remove', path: '/l/0' }, { op: 'add', path: '/l/-', value: 'c' }], 'l:\n  - b\n  - c\n'],
-  ['inserted before an item', 'l:\n- a\n- b\n', [{ op: 'add', path: '/l/1', value: 'x' }], 'l:\n- a\n- x\n- b\n'],
-  ['CRLF stays CRLF', 'a: 1\r\nb:\r\n  c: 2\r\n', [{ op: 'add', path: '/b/d', value: 3 }], 'a: 1\r\nb:\r\n  c: 2\r\n  d: 3\r\n'],
-  ['a byte order mark stays', '\ufeffa: 1\n', [{ op: 'replace', path: '/a', value: 2 }], '\ufeffa: 2\n'],
-  ['no newline at the end', 'a: 1', [{ op: 'add', path: '/b', value: 2 }], 'a: 1\nb: 2'],
-  ['an empty file', '', [{ op: 'add', path: '/version', value: 1 }], '{ version: 1 }\n'],
-  ['parents are made', 'a: 1\n', [{ op: 'add', path: '/p/q/r', value: true }], 'a: 1\np:\n  q:\n    r: true\n'],
-  ['an alias is written out where it is edited', 'x: &d { a: 1 }\ny: *d\n', [{ op: 'replace', path: '/y/a', value: 2 }], 'x: &d { a: 1 }\ny: { a: 2 }\n'],
-  ['an anchor keeps its aliases as they were', 'x: &d { a: 1 }\ny: *d\n', [{ op: 'replace', path: '/x/a', value: 2 }], 'x: &d { a: 2 }\ny: { a: 1 }\n'],
-  ['a block scalar gives way to a word', 't: |\n  one\n  two\nu: 1\n', [{ op: 'replace', path: '/t', value: 'x' }], 't: x\nu: 1\n'],
-  ['a move keeps the value', 'a: 1\nb: { c: 2 }\n', [{ op: 'move', from: '/a', path: '/b/a' }], 'b: { c: 2, a: 1 }\n'],
-  ['__proto__ is a key like any other', 'a: 1\n', [{ op: 'add', path: '/__proto__', value: 1 }], 'a: 1\n__proto__: 1\n'],
-];
+test(`both laws hold for ${SEQUENCES} rows of edits, each on top of the one before`, () => {
+  const refused: string[] = [];
+  fc.assert(fc.property(fc.array(wish, { minLength: 4, maxLength: 8 }), (row) => {
+    let text = styles[row[0]!.style]!;
+    for (const drawn of row) {
+      const result = check(text, operationOf(dataOf(text), drawn));
+      text = result.text;
+      if (result.refused !== null) refused.push(result.refused);
+    }
+  }), { numRuns: SEQUENCES });
+  assert.ok(refused.length <= SEQUENCES * 6 * MAX_REFUSED, `${refused.length} refused:\n${refused.slice(0, 12).join('\n')}`);
+});
 
-for (const [what, before, operations, after] of exact) {
-  test(`exactly: ${what}`, () => {
-    const edited = edit(before, operations);
-    assert.is(edited.ok ? edited.text : edited.problem.message, after);
-  });
-}
-
-test('what does not exist is refused, with its place', () => {
-  for (const operation of [{ op: 'remove', path: '/b' }, { op: 'replace', path: '/b/c', value: 1 }, { op: 'test', path: '/a', value: 2 }] as const) {
-    const edited = edit('a: 1\n', [operation]);
-    assert.not(edited.ok);
-  }
+test('several operations are one edit: all of them or none', () => {
+  const operations: readonly PatchOperation[] = [{ op: 'replace', path: '/a', value: 2 }, { op: 'remove', path: '/gone' }];
+  assert.not(edit('a: 1\n', operations).ok);
+  const edited = edit('a: 1\n', [{ op: 'test', path: '/a', value: 1 }, { op: 'copy', from: '/a', path: '/b' }, { op: 'replace', path: '/a', value: 2 }]);
+  assert.is(edited.ok && edited.text, 'a: 2\nb: 1\n');
 });
 
 test.run();

@@ -4,9 +4,10 @@ import { isAlias, isMap, isScalar, isSeq, parseDocument, visit, type Alias, type
 import { tokensOf } from '../../schema/pointer.ts';
 import type { Problem } from '../core/types.ts';
 import type { PatchOperation, TestOperation, WriteOperation } from './door.ts';
-import { emitFlow } from './emit.ts';
+import { emitBlock, emitFlow } from './emit.ts';
 import { applyOperation, lookUp, type Data } from './patch.ts';
-import { addToMap, addToSeq, endOf, removeFrom, replaceAt, type Splice, type Target } from './spots.ts';
+import { beforeBreaks, endOf, isEmpty, newlineOf, type Target } from './ranges.ts';
+import { addToMap, addToSeq, removeFrom, replaceAt, type Splice } from './spots.ts';
 
 export { mergePatchToOperations } from './patch.ts';
 
@@ -53,7 +54,12 @@ type Parsed = { readonly doc: Document; readonly data: Data };
 function parse(text: string): Parsed | null {
   const doc = parseDocument(text, { keepSourceTokens: true, intAsBigInt: true, prettyErrors: false });
   if (doc.errors.length > 0) return null;
-  return { doc, data: unshare(doc.toJS({ maxAliasCount: 10_000 }) as Data) };
+  try {
+    return { doc, data: unshare(doc.toJS({ maxAliasCount: 10_000 }) as Data) };
+  } catch {
+    // The library throws at an alias that stands for nothing, or for too much; one inside of itself never ends.
+    return null;
+  }
 }
 
 /** toJS hands the same object to every alias: an edit of one would be an edit of all. Small integers become numbers. */
@@ -143,7 +149,7 @@ function childOf(node: unknown, token: string): unknown {
 
 function spliceFor(text: string, doc: Document, operation: WriteOperation): Splice | null {
   const tokens = tokensOf(operation.path);
-  if (tokens.length === 0 || doc.contents === null) return wholeSplice(text, doc, operation);
+  if (tokens.length === 0 || isEmpty(doc.contents)) return wholeSplice(text, doc, operation);
   const chain = chainOf(doc, tokens);
   const target: Target = { text, parents: chain.parents };
   const last = tokens.at(-1)!;
@@ -191,10 +197,12 @@ function wholeSplice(text: string, doc: Document, operation: WriteOperation): Sp
   if (operation.op === 'remove') return null;
   const tokens = tokensOf(operation.path);
   const value = tokens.reduceRight<Data>((inner, key) => ({ [key]: inner }), operation.value as Data);
-  if (doc.contents === null || (isScalar(doc.contents) && doc.contents.source === undefined)) {
-    const lead = text === '' || text.endsWith('\n') ? '' : '\n';
-    return { from: text.length, to: text.length, insert: `${lead}${emitFlow(value)}\n` };
+  const lines = emitBlock(value, { indent: 0, step: 2, newline: newlineOf(text) });
+  if (isEmpty(doc.contents)) {
+    // A byte order mark is no line of its own.
+    const lead = /(^|\n|^\ufeff)$/.test(text) ? '' : newlineOf(text);
+    return { from: text.length, to: text.length, insert: lead + lines + newlineOf(text) };
   }
-  const range = (doc.contents as Node).range!;
-  return { from: range[0], to: endOf(doc.contents as Node), insert: emitFlow(value) };
+  const node = doc.contents as Node;
+  return { from: node.range![0], to: beforeBreaks(text, endOf(node)), insert: lines };
 }
