@@ -11,6 +11,8 @@ const WORKER_ABOVE_CHARS = 64 * 1024;
 const WORKER_IDLE_MS = 30_000;
 /** Nodes that aliases may expand to, all together: a "billion laughs" file ends here. */
 const MAX_ALIAS_NODES = 100_000;
+/** No honest file comes near; what reads the values later need not fear for its stack. */
+const MAX_DEPTH = 100;
 /** Sections that may stand empty: a heading without anything below it means none. */
 const SECTIONS = new Set(['server', 'drift', 'models', 'plugins', 'users', 'keys']);
 
@@ -27,7 +29,7 @@ export function parseText(text: string): Parsed {
   const locate = (pointer: string): Place | null => locateIn(doc, lines, pointer);
   const problems = doc.errors.map((error) => syntaxProblem(error, lines));
   if (problems.length > 0) return { value: null, problems, locate };
-  const reading: Reading = { doc, lines, problems: [], aliasNodes: 0, path: [] };
+  const reading: Reading = { doc, lines, problems: [], aliasNodes: 0, path: [], open: new Set() };
   const value = read(reading, doc.contents);
   if (reading.problems.length > 0) return { value: null, problems: reading.problems, locate };
   return { value: fillSections(value), problems: [], locate };
@@ -70,6 +72,12 @@ function askWorker(request: Omit<WorkerRequest, 'id'>): Promise<WorkerAnswer> {
 function startWorker(): NonNullable<typeof worker> {
   const thread = new Worker(new URL('./declare.worker.ts', import.meta.url), { execArgv: [] });
   const own: NonNullable<typeof worker> = { thread, waiting: new Map(), idle: null };
+  // A worker that dies answers for all it had been asked; the next question starts another.
+  thread.once('error', (error) => {
+    if (worker === own) worker = null;
+    const problem: Problem = { code: 'YamlUnreadable', pointer: '', line: null, column: null, message: `This file could not be read: ${error.message}`, hint: 'Is it much larger than it need be?', severity: 'error' };
+    for (const [id, resolve] of own.waiting) resolve({ id, value: null, problems: [problem], places: [] });
+  });
   thread.on('message', (answer: WorkerAnswer) => {
     own.waiting.get(answer.id)?.(answer);
     own.waiting.delete(answer.id);
@@ -87,7 +95,7 @@ function startWorker(): NonNullable<typeof worker> {
 
 // ─── Values ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-type Reading = { readonly doc: Document; readonly lines: LineCounter; readonly problems: Problem[]; aliasNodes: number; path: string[] };
+type Reading = { readonly doc: Document; readonly lines: LineCounter; readonly problems: Problem[]; aliasNodes: number; path: string[]; readonly open: Set<Node> };
 
 function read(reading: Reading, node: unknown): Json {
   if (reading.aliasNodes > 0 && ++reading.aliasNodes > MAX_ALIAS_NODES) {
@@ -95,6 +103,10 @@ function read(reading: Reading, node: unknown): Json {
     return null;
   }
   if (node === null || node === undefined) return null;
+  if (reading.path.length > MAX_DEPTH) {
+    note(reading, node, ['NestedTooDeep', `It is nested more than ${MAX_DEPTH} levels deep.`, null]);
+    return null;
+  }
   if (isAlias(node)) return readAlias(reading, node);
   if (isScalar(node)) return readScalar(node.value);
   if (isSeq(node)) return node.items.map((item, index) => below(reading, String(index), item));
@@ -125,9 +137,19 @@ function below(reading: Reading, key: string, node: unknown): Json {
 
 function readAlias(reading: Reading, node: Node): Json {
   const target = isAlias(node) ? node.resolve(reading.doc) : undefined;
-  if (target === undefined) return null;
+  if (target === undefined) {
+    note(reading, node, ['AliasUnknown', `*${isAlias(node) ? node.source : ''} stands for nothing: no &${isAlias(node) ? node.source : ''} comes before it.`, 'A word that begins with * needs quotes.']);
+    return null;
+  }
+  if (reading.open.has(target)) {
+    note(reading, node, ['AliasOfItself', 'An alias stands inside of what it stands for.', 'Write the value out.']);
+    return null;
+  }
   reading.aliasNodes += 1;
-  return read(reading, target);
+  reading.open.add(target);
+  const value = read(reading, target);
+  reading.open.delete(target);
+  return value;
 }
 
 /** Integers beyond 2^53 come as the nearest number: their bytes in the file stay as they are. */
@@ -163,6 +185,8 @@ const HINTS: Readonly<Record<string, string>> = {
 
 function syntaxProblem(error: { readonly code: string; readonly message: string; readonly pos: [number, number] }, lines: LineCounter): Problem {
   const at = lines.linePos(error.pos[0]);
+  // The library's own words for what is nested too deep for it.
+  if (error.message.includes('call stack')) return { code: 'NestedTooDeep', pointer: '', line: at.line, column: at.col, message: `It is nested more than ${MAX_DEPTH} levels deep.`, hint: null, severity: 'error' };
   return { code: 'YamlSyntax', pointer: '', line: at.line, column: at.col, message: `This is not valid YAML: ${error.message}`, hint: HINTS[error.code] ?? null, severity: 'error' };
 }
 
