@@ -1,5 +1,6 @@
 // Says that bkg.yaml may have changed. What it holds now decides; an event only makes the look sooner.
 import { watch as watchFolder } from 'chokidar';
+import { readFileSync, statSync, type BigIntStats } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { revisionOf } from './declare.ts';
@@ -9,10 +10,22 @@ const POLL_MS = 1_000;
 /** Editors save in several steps; a look in between would see half of it. */
 const DEBOUNCE_MS = 100;
 
-/** Calls `changed` when the bytes differ from those of the last look; the first look calls nothing. */
+const MISSING = 'missing';
+const stampOf = (facts: BigIntStats): string => `${facts.ino} ${facts.size} ${facts.mtimeNs} ${facts.ctimeNs}`;
+
+function lookNow(path: string): { readonly stamp: string; readonly revision: string } {
+  try {
+    return { stamp: stampOf(statSync(path, { bigint: true })), revision: revisionOf(readFileSync(path)) };
+  } catch {
+    return { stamp: MISSING, revision: MISSING };
+  }
+}
+
+/** Calls `changed` when the bytes differ from those that stood there when this returned, or at the last call. */
 export function watchFile(path: string, changed: () => void): { close(): Promise<void> } {
-  let seen: string | null = null;
-  let stamp = '';
+  // At once, not at the first poll: a save in between would be missed.
+  let { stamp, revision: seen } = lookNow(path);
+  let closed = false;
   let debounce: NodeJS.Timeout | null = null;
   let looking = false;
   let again = false;
@@ -24,15 +37,13 @@ export function watchFile(path: string, changed: () => void): { close(): Promise
     }
     looking = true;
     try {
-      const facts = await stat(path, { bigint: true }).catch(() => null);
-      const now = facts === null ? 'missing' : `${facts.ino} ${facts.size} ${facts.mtimeNs} ${facts.ctimeNs}`;
+      const now = await stat(path, { bigint: true }).then(stampOf, () => MISSING);
       if (!sure && now === stamp) return;
       stamp = now;
-      const revision = facts === null ? 'missing' : await readFile(path).then(revisionOf, () => 'missing');
-      const first = seen === null;
-      const differs = revision !== seen;
+      const revision = now === MISSING ? MISSING : await readFile(path).then(revisionOf, () => MISSING);
+      if (revision === seen || closed) return;
       seen = revision;
-      if (differs && !first) changed();
+      changed();
     } finally {
       looking = false;
       if (again) {
@@ -42,6 +53,7 @@ export function watchFile(path: string, changed: () => void): { close(): Promise
     }
   }
   const soon = (): void => {
+    if (closed) return;
     if (debounce !== null) clearTimeout(debounce);
     debounce = setTimeout(() => { void look(true); }, DEBOUNCE_MS);
   };
@@ -51,9 +63,9 @@ export function watchFile(path: string, changed: () => void): { close(): Promise
   watcher.on('all', soon);
   watcher.on('error', () => undefined);
   const timer = setInterval(() => { void look(false); }, POLL_MS);
-  void look(true);
   return {
     async close() {
+      closed = true;
       clearInterval(timer);
       if (debounce !== null) clearTimeout(debounce);
       await watcher.close();
