@@ -1,7 +1,7 @@
 // Writes answers: whole JSON, or a stream of events that begins with the first word.
 import type { ServerResponse } from 'node:http';
 import { bodyOf, type ApiFault } from './errors.ts';
-import type { Generated } from './engine.ts';
+import type { Generated } from './generate.ts';
 
 export function writeJson(response: ServerResponse, status: number, value: unknown): void {
   const body = JSON.stringify(value);

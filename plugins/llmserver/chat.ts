@@ -2,14 +2,15 @@
 import { randomUUID } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import { openEvents, usageOf, writeJson } from './answer.ts';
-import type { Engine, Generated, GenerateOrder } from './engine.ts';
+import { openCallReader, openForcedReader, type CallReader, type CallTeller, type ToolCall } from './calls.ts';
+import type { Engine } from './engine.ts';
+import type { Generated, GenerateOrder } from './generate.ts';
 import { badRequest } from './errors.ts';
 import { formatGrammar } from './grammar.ts';
+import { messagesOf } from './messages.ts';
 import { countIn, refuseUnsupported, samplingOf, stopsOf, streamOf, type Body } from './requests.ts';
 import type { Message } from './template.ts';
-import { callGrammar, describeTools, forcedCall, openCallReader, toolsOf, type ToolCall, type ToolWish } from './tools.ts';
-
-const ROLES = new Set(['system', 'developer', 'user', 'assistant', 'tool']);
+import { callGrammar, describeTools, toolsOf, withToolsInWords, type ToolWish } from './tools.ts';
 
 export type Asked = { readonly engine: Engine; readonly name: string; readonly body: Body; readonly response: ServerResponse; readonly signal: AbortSignal };
 
@@ -19,9 +20,9 @@ export async function chat(asked: Asked): Promise<void> {
   const wish = toolsOf(body);
   const messages = messagesOf(body);
   const format = await formatGrammar(engine.llama, body);
-  if (format !== null && wish?.forced === true) throw badRequest('`response_format` and a forced `tool_choice` exclude each other.', 'tool_choice');
+  if (format !== null && wish !== null) throw badRequest('`response_format` leaves no room for calls of `tools`; send one of them, or `tool_choice: "none"`.', 'response_format');
   const order = {
-    prompt: engine.tokenize(promptOf(engine, messages, wish), true),
+    prompt: engine.tokenizePrompt(promptOf(engine, messages, wish), 'messages'), field: 'messages',
     sampling: samplingOf(body), stop: stopsOf(body),
     maxTokens: countIn(body, 'max_completion_tokens', countIn(body, 'max_tokens', null)),
     grammar: wish?.forced === true ? await callGrammar(engine.llama, wish) : format,
@@ -32,36 +33,31 @@ export async function chat(asked: Asked): Promise<void> {
   else await whole(asked, order, wish);
 }
 
-function messagesOf(body: Body): readonly Message[] {
-  const messages = body['messages'];
-  if (!Array.isArray(messages) || messages.length === 0) throw badRequest('`messages` must be a list with at least one message.', 'messages');
-  for (const [index, message] of (messages as readonly unknown[]).entries()) {
-    const role = (message as Message | null)?.role;
-    if (typeof role !== 'string' || !ROLES.has(role)) throw badRequest(`\`messages[${index}].role\` must be one of ${[...ROLES].join(', ')}.`, 'messages');
-  }
-  return (messages as readonly Message[]).map((message) => (message.role === 'developer' ? { ...message, role: 'system' } : message));
-}
-
 function promptOf(engine: Engine, messages: readonly Message[], wish: ToolWish | null): string {
-  if (wish === null) return engine.template.render(messages, null);
-  if (engine.template.takesTools) return engine.template.render(messages, wish.tools);
-  return engine.template.render(describeTools(messages, wish.tools), null);
+  const { render, takesTools } = engine.template;
+  if (takesTools) return render(messages, wish?.tools ?? null);
+  return render(wish === null ? withToolsInWords(messages) : describeTools(messages, wish.tools), null);
 }
 
 type Order = Omit<GenerateOrder, 'onText'>;
 
 const finishOf = (generated: Generated, calls: number): string => (calls > 0 ? 'tool_calls' : generated.finish === 'abort' ? 'stop' : generated.finish);
 
+/** Parts what the model writes into text and calls. */
+function readerOf(wish: ToolWish | null, tell: CallTeller): CallReader {
+  if (wish === null) return { push: tell.text, end: () => undefined };
+  return wish.forced ? openForcedReader(tell) : openCallReader(tell, new Set(wish.tools.map((tool) => tool.function.name)));
+}
+
 async function whole(asked: Asked, order: Order, wish: ToolWish | null): Promise<void> {
   let text = '';
-  const calls: ToolCall[] = [];
-  const reader = openCallReader({ text: (piece) => { text += piece; }, call: (call) => { calls.push(call); } });
-  const generated = await asked.engine.generate({ ...order, onText: (piece) => { if (wish !== null && !wish.forced) reader.push(piece); } });
+  const calls: { readonly id: string; readonly name: string; args: string }[] = [];
+  const reader = readerOf(wish, { text: (piece) => { text += piece; }, begin: (call) => { calls.push({ ...call, args: '' }); }, args: (piece) => { calls.at(-1)!.args += piece; } });
+  const generated = await asked.engine.generate({ ...order, onText: reader.push });
   reader.end();
-  if (wish === null) text = order.grammar === null ? generated.text : generated.text.trim();
-  if (wish?.forced === true) calls.push(...forcedCall(generated.text));
   if (asked.signal.aborted) return;
-  const message = { role: 'assistant', content: calls.length > 0 && text === '' ? null : text, ...(calls.length > 0 ? { tool_calls: calls } : {}) };
+  const toolCalls = calls.map((call): ToolCall => ({ id: call.id, type: 'function', function: { name: call.name, arguments: call.args } }));
+  const message = { role: 'assistant', content: calls.length > 0 && text === '' ? null : text, refusal: null, ...(calls.length > 0 ? { tool_calls: toolCalls } : {}) };
   writeJson(asked.response, 200, {
     ...head(asked, 'chat.completion'),
     choices: [{ index: 0, message, logprobs: null, finish_reason: finishOf(generated, calls.length) }],
@@ -77,23 +73,25 @@ async function streamed(asked: Asked, order: Order, how: { readonly wish: ToolWi
   const base = head(asked, 'chat.completion.chunk');
   let calls = 0;
   let begun = false;
+  const send = (delta: Readonly<Record<string, unknown>>, finish: string | null): void =>
+    events.send({ ...base, choices: [{ index: 0, delta, logprobs: null, finish_reason: finish }], ...(how.includeUsage ? { usage: null } : {}) });
   const delta = (value: Readonly<Record<string, unknown>>): void => {
-    events.send({ ...base, choices: [{ index: 0, delta: begun ? value : { role: 'assistant', ...value }, logprobs: null, finish_reason: null }], ...(how.includeUsage ? { usage: null } : {}) });
+    send(begun ? value : { role: 'assistant', ...value }, null);
     begun = true;
   };
-  const tellCall = (call: ToolCall): void => {
-    delta({ tool_calls: [{ index: calls, ...call }] });
-    calls += 1;
-  };
-  const { wish } = how;
-  const reader = openCallReader({ text: (content) => delta({ content }), call: tellCall });
-  const onText = wish === null ? (content: string): void => delta({ content }) : wish.forced ? (): void => undefined : reader.push;
-  const generated = await asked.engine.generate({ ...order, onText });
+  const reader = readerOf(how.wish, {
+    text: (content) => delta({ content }),
+    begin(call) {
+      delta({ tool_calls: [{ index: calls, id: call.id, type: 'function', function: { name: call.name, arguments: '' } }] });
+      calls += 1;
+    },
+    args: (piece) => delta({ tool_calls: [{ index: calls - 1, function: { arguments: piece } }] }),
+  });
+  const generated = await asked.engine.generate({ ...order, onText: reader.push });
   reader.end();
-  if (wish?.forced === true) forcedCall(generated.text).forEach(tellCall);
   if (asked.signal.aborted) return;
   if (!begun) delta({ content: '' });
-  events.send({ ...base, choices: [{ index: 0, delta: {}, logprobs: null, finish_reason: finishOf(generated, calls) }], ...(how.includeUsage ? { usage: null } : {}) });
+  send({}, finishOf(generated, calls));
   if (how.includeUsage) events.send({ ...base, choices: [], usage: usageOf(generated) });
   events.end();
 }

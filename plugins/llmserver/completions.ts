@@ -3,9 +3,10 @@ import { randomUUID } from 'node:crypto';
 import type { Token } from 'node-llama-cpp';
 import { openEvents, usageOf, writeJson } from './answer.ts';
 import type { Asked } from './chat.ts';
-import type { Engine, Generated } from './engine.ts';
+import type { Engine } from './engine.ts';
+import type { Generated } from './generate.ts';
 import { badRequest } from './errors.ts';
-import { countIn, refuseUnsupported, samplingOf, stopsOf, streamOf, type Body } from './requests.ts';
+import { countIn, isTokens, knownTokens, refuseUnsupported, samplingOf, stopsOf, streamOf, type Body } from './requests.ts';
 
 /** Prompts in one request: they are answered one after another. */
 const MAX_PROMPTS = 64;
@@ -23,10 +24,12 @@ export async function complete(asked: Asked): Promise<void> {
   const sum = { promptTokens: 0, cachedTokens: 0, completionTokens: 0 };
   const choices: unknown[] = [];
   for (const [index, prompt] of prompts.entries()) {
-    const generated = await engine.generate({ ...order, prompt, onText: (text) => events?.send({ ...base, choices: [choice(index, text, null)] }) });
+    let text = '';
+    const onText = events === null ? (piece: string): void => { text += piece; } : (piece: string): void => events.send({ ...base, choices: [choice(index, piece, null)], ...(includeUsage ? { usage: null } : {}) });
+    const generated = await engine.generate({ ...order, prompt, field: 'prompt', onText });
     if (asked.signal.aborted) return;
     add(sum, generated);
-    if (events === null) choices.push(choice(index, generated.text, generated.finish));
+    if (events === null) choices.push(choice(index, text, generated.finish));
     else events.send({ ...base, choices: [choice(index, '', generated.finish)] });
   }
   if (events === null) return writeJson(asked.response, 200, { ...base, choices, usage: usageOf(sum) });
@@ -40,16 +43,15 @@ function add(sum: { promptTokens: number; cachedTokens: number; completionTokens
   sum.completionTokens += generated.completionTokens;
 }
 
-const isTokens = (value: unknown): value is Token[] => Array.isArray(value) && value.length > 0 && value.every((item) => Number.isInteger(item) && (item as number) >= 0);
-
 function promptsOf(engine: Engine, body: Body): readonly Token[][] {
   const prompt = body['prompt'];
-  if (typeof prompt === 'string') return [engine.tokenize(prompt, true)];
-  if (isTokens(prompt)) return [prompt];
+  const known = (tokens: readonly number[]): Token[] => [...knownTokens(tokens, engine.vocabulary, 'prompt')] as Token[];
+  if (typeof prompt === 'string') return [engine.tokenizePrompt(prompt, 'prompt')];
+  if (isTokens(prompt)) return [known(prompt)];
   if (!Array.isArray(prompt) || prompt.length === 0 || prompt.length > MAX_PROMPTS) throw badRequest(`\`prompt\` must be a string, a list of tokens, or up to ${MAX_PROMPTS} of these.`, 'prompt');
   return (prompt as readonly unknown[]).map((item) => {
-    if (typeof item === 'string') return engine.tokenize(item, true);
-    if (isTokens(item)) return item;
+    if (typeof item === 'string') return engine.tokenizePrompt(item, 'prompt');
+    if (isTokens(item)) return known(item);
     throw badRequest('`prompt` must hold strings or lists of tokens.', 'prompt');
   });
 }

@@ -21,3 +21,7 @@ export const modelNotLoaded = (kind: 'chat' | 'embedding'): ApiFailure => fail({
   status: 503, code: 'model_not_loaded',
   message: `No ${kind} model was given to this server. Assign one in bkg.yaml: models: { ${kind}: <name> }.`,
 });
+
+/** A setting or file of the owner is wrong: trying again will not help. */
+export const settingFault = (message: string): Error & { readonly setting: true } => Object.assign(new Error(message), { setting: true as const });
+export const isSettingFault = (error: unknown): boolean => error instanceof Error && 'setting' in error;

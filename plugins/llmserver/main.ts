@@ -3,7 +3,8 @@
 import { cpus } from 'node:os';
 import { getLlama, LlamaLogLevel, type Llama } from 'node-llama-cpp';
 import { openEmbedder } from './embeddings.ts';
-import { openEngine } from './engine.ts';
+import { openEngine, type EngineOrder } from './engine.ts';
+import { isSettingFault } from './errors.ts';
 import { headerFault } from './header.ts';
 import { log } from './log.ts';
 import { openServer, type Loaded } from './server.ts';
@@ -44,8 +45,10 @@ async function load(loaded: Loaded): Promise<void> {
   const begun = performance.now();
   if (settings.model !== null || settings.embeddingModel !== null) {
     const llama = await openLlama();
-    if (settings.model !== null) loaded.engine = await openEngine(llama, settings.model, () => settings);
-    if (settings.embeddingModel !== null) loaded.embedder = await openEmbedder(llama, settings.embeddingModel, settings.threads > 0 ? settings.threads : (loaded.engine?.threads ?? 1));
+    const share = settings.model !== null && settings.embeddingModel !== null ? 0.5 : 1;
+    const order = (path: string, before: number): EngineOrder => ({ path, settings: () => settings, onProgress: (done) => { loaded.progress = before + done * share; } });
+    if (settings.model !== null) loaded.engine = await openEngine(llama, order(settings.model, 0));
+    if (settings.embeddingModel !== null) loaded.embedder = await openEmbedder(llama, order(settings.embeddingModel, 1 - share), loaded.engine?.threads ?? 0);
   }
   loaded.loading = false;
   log('info', 'ready', { chat: settings.alias, embedding: settings.embeddingAlias, template: loaded.engine?.template.from, n_ctx: loaded.engine?.contextSize, threads: loaded.engine?.threads, load_ms: Math.round(performance.now() - begun) });
@@ -57,7 +60,7 @@ if (first.help) {
   process.exit(0);
 }
 settings = first;
-const loaded: Loaded = { loading: true, engine: null, embedder: null };
+const loaded: Loaded = { loading: true, progress: 0, engine: null, embedder: null };
 const server = openServer({ loaded, settings: () => settings }, process.env['BKG_INBOUND']);
 server.on('error', (error) => end(1, `cannot listen on port ${settings.port}: ${error.message}`));
 server.listen(settings.port, '127.0.0.1', () => log('info', 'listening', { port: (server.address() as { readonly port: number }).port }));
@@ -66,9 +69,11 @@ watchSettings(process.argv.slice(2), process.env, (changed) => {
   settings = { ...settings, queue: changed.queue, maxTokens: changed.maxTokens };
   log('info', 'new settings are in use', { queue: settings.queue, maxTokens: settings.maxTokens });
 });
-process.on('SIGTERM', () => {
-  log('info', 'finishing');
-  server.close(() => process.exit(0));
-  server.closeIdleConnections();
-});
-load(loaded).catch((error: unknown) => end(1, `the model could not be loaded: ${(error as Error).message}`));
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  process.on(signal, () => {
+    log('info', 'finishing');
+    server.close(() => process.exit(0));
+    server.closeIdleConnections();
+  });
+}
+load(loaded).catch((error: unknown) => end(isSettingFault(error) ? EXIT_CONFIG : 1, `the model could not be loaded: ${(error as Error).message}`));

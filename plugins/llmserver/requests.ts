@@ -1,6 +1,6 @@
 // Reads request bodies: every field checked, every mistake named with its field.
 import { badRequest } from './errors.ts';
-import type { Sampling } from './engine.ts';
+import type { Sampling } from './generate.ts';
 
 export type Body = { readonly [key: string]: unknown };
 
@@ -52,15 +52,27 @@ export function stopsOf(body: Body): readonly string[] {
   return list as readonly string[];
 }
 
+/** Values that ask for nothing: libraries send them along. */
+const isNothing = (value: unknown): boolean => !present(value) || value === false || value === '' || (typeof value === 'object' && Object.keys(value as object).length === 0);
+
 /** What this server cannot do is refused, never passed over. */
 export function refuseUnsupported(body: Body, names: readonly string[]): void {
   const n = body['n'];
   if (present(n) && n !== 1) throw badRequest('`n` other than 1 is not supported: send the request several times.', 'n');
-  for (const name of names) if (present(body[name]) && body[name] !== false && body[name] !== '') throw badRequest(`\`${name}\` is not supported by this server.`, name);
+  for (const name of names) if (!isNothing(body[name])) throw badRequest(`\`${name}\` is not supported by this server.`, name);
 }
 
 export function streamOf(body: Body): { readonly stream: boolean; readonly includeUsage: boolean } {
   const options = body['stream_options'];
   if (present(options) && typeof options !== 'object') throw badRequest('`stream_options` must be an object.', 'stream_options');
   return { stream: flagIn(body, 'stream'), includeUsage: present(options) && (options as Body)['include_usage'] === true };
+}
+
+export const isTokens = (value: unknown): value is number[] => Array.isArray(value) && value.length > 0 && value.every((item) => Number.isInteger(item) && (item as number) >= 0);
+
+/** Tokens a model does not know make its engine fail, at worst as a whole. */
+export function knownTokens(tokens: readonly number[], vocabulary: number, param: string): readonly number[] {
+  const wrong = tokens.find((token) => token >= vocabulary);
+  if (wrong !== undefined) throw badRequest(`\`${param}\` holds the token ${wrong}; this model knows those from 0 to ${vocabulary - 1}.`, param);
+  return tokens;
 }

@@ -16,6 +16,7 @@ export function openSequences(all: readonly LlamaContextSequence[], queue: () =>
     waiting: (): number => waiting.length,
     /** Waits its turn; 429 when too many wait already. */
     acquire(tokens: readonly Token[], signal: AbortSignal): Promise<LlamaContextSequence> {
+      if (signal.aborted) return Promise.reject(signal.reason as Error);
       if (idle.length > 0) return Promise.resolve(takeBest(idle, tokens));
       if (waiting.length >= queue()) throw fail({ status: 429, code: 'queue_full', message: `${all.length} answers are being made and ${waiting.length} requests wait already.`, retryAfter_s: RETRY_AFTER_S });
       return new Promise((resolve, reject) => {

@@ -1,6 +1,7 @@
 // The HTTP server: who may ask, which route, one edge where every failure is answered.
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Token } from 'node-llama-cpp';
 import { writeFault, writeJson } from './answer.ts';
 import { chat } from './chat.ts';
 import { complete } from './completions.ts';
@@ -8,14 +9,14 @@ import { embeddings, type Embedder } from './embeddings.ts';
 import { metaOf, type Engine } from './engine.ts';
 import { badRequest, fail, isFailure, modelNotLoaded } from './errors.ts';
 import { log } from './log.ts';
-import type { Body } from './requests.ts';
+import { isTokens, knownTokens, type Body } from './requests.ts';
 import type { Settings } from './settings.ts';
 
 const MAX_BODY_BYTES = 32 * 1024 * 1024;
 const STARTED_S = Math.floor(Date.now() / 1000);
 
 /** What is loaded; filled in while the server listens already and says that it is loading. */
-export type Loaded = { loading: boolean; engine: Engine | null; embedder: Embedder | null };
+export type Loaded = { loading: boolean; /** From 0 to 1. */ progress: number; engine: Engine | null; embedder: Embedder | null };
 type Context = { readonly loaded: Loaded; readonly settings: () => Settings };
 type Request = { readonly body: Body; readonly response: ServerResponse; readonly signal: AbortSignal };
 
@@ -27,6 +28,8 @@ export function openServer(context: Context, inbound: string | undefined): Serve
       log('error', 'a request failed', { error: String(error) });
       writeFault(response, { status: 500, code: 'internal', message: 'The server made a mistake; its log says more.' });
     });
+    // Told to finish, a connection that is done must not be kept for a next request.
+    response.on('close', () => { if (!server.listening) setImmediate(() => server.closeIdleConnections()); });
   });
   server.requestTimeout = 0;
   return server;
@@ -53,7 +56,7 @@ const isRight = (header: string | undefined, inbound: string): boolean => timing
 
 function health(context: Context, response: ServerResponse): void {
   const { loaded } = context;
-  if (loaded.loading) return writeJson(response, 503, { status: 'loading' });
+  if (loaded.loading) return writeJson(response, 503, { status: 'loading', progress: Math.round(loaded.progress * 100) / 100 });
   writeJson(response, 200, { status: loaded.engine === null && loaded.embedder === null ? 'no_model' : 'ok' });
 }
 
@@ -61,23 +64,32 @@ function get(context: Context, path: string, response: ServerResponse): void {
   const { loaded, settings } = context;
   if (path === '/telemetry') return writeJson(response, 200, telemetry(loaded));
   if (path !== '/v1/models' && !path.startsWith('/v1/models/')) throw fail({ status: 404, code: 'unknown_url', message: `There is no ${path} here.` });
-  const entry = (id: string | null, meta: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> => ({ id, object: 'model', created: STARTED_S, owned_by: 'llmserver', meta });
+  const entry = (id: string | null, meta: Readonly<Record<string, unknown>>) => ({ id, object: 'model', created: STARTED_S, owned_by: 'llmserver', meta });
   const data = [
     ...(loaded.engine === null ? [] : [entry(settings().alias, metaOf(loaded.engine.model, loaded.engine.contextSize))]),
     ...(loaded.embedder === null ? [] : [entry(settings().embeddingAlias, metaOf(loaded.embedder.model, loaded.embedder.contextSize))]),
   ];
   if (path === '/v1/models') return writeJson(response, 200, { object: 'list', data });
-  const one = data.find((model) => model['id'] === decodeURIComponent(path.slice('/v1/models/'.length)));
+  const one = data.find((model) => encodeURIComponent(model.id ?? '') === path.slice('/v1/models/'.length) || model.id === path.slice('/v1/models/'.length));
   if (one === undefined) throw fail({ status: 404, code: 'model_not_found', message: 'There is no such model here.', param: 'model' });
   writeJson(response, 200, one);
 }
 
+/** Flat figures; what is not loaded has none. */
 function telemetry(loaded: Loaded): Readonly<Record<string, number>> {
-  const figures = loaded.engine?.figures();
-  if (figures === undefined || loaded.engine === null) return { active: 0, waiting: 0 };
+  const { engine, embedder } = loaded;
+  const chat = engine?.figures();
+  const embedding = embedder?.figures();
   return {
-    active: figures.active, waiting: figures.waiting, answers: figures.requests, prompt_tokens: figures.promptTokens, cached_tokens: figures.cachedTokens, completion_tokens: figures.completionTokens,
-    tokens_per_second: figures.generate_ms === 0 ? 0 : Math.round((figures.completionTokens / figures.generate_ms) * 10_000) / 10, threads: loaded.engine.threads,
+    active: (chat?.active ?? 0) + (embedding?.active ?? 0), waiting: chat?.waiting ?? 0,
+    ...(engine === null || chat === undefined ? {} : {
+      answers: chat.requests, prompt_tokens: chat.promptTokens, cached_tokens: chat.cachedTokens, completion_tokens: chat.completionTokens,
+      // Of all answers together lately, and of one answer on average.
+      tokens_per_second: Math.round(chat.per_second * 10) / 10,
+      answer_tokens_per_second: chat.generate_ms === 0 ? 0 : Math.round((chat.completionTokens / chat.generate_ms) * 10_000) / 10,
+      parallel: engine.parallel, threads: engine.threads,
+    }),
+    ...(embedding === undefined ? {} : { embedded_texts: embedding.texts, embedded_tokens: embedding.tokens }),
   };
 }
 
@@ -100,8 +112,9 @@ const POSTS: Readonly<Record<string, (context: Context, request: Request) => Pro
   },
   '/detokenize': async (context, request) => {
     const { tokens } = request.body;
-    if (!Array.isArray(tokens) || !tokens.every(Number.isInteger)) throw badRequest('`tokens` must be a list of whole numbers.', 'tokens');
-    writeJson(request.response, 200, { content: chatEngine(context).engine.detokenize(tokens as never) });
+    const { engine } = chatEngine(context);
+    if (!isTokens(tokens)) throw badRequest('`tokens` must be a list of whole numbers.', 'tokens');
+    writeJson(request.response, 200, { content: engine.detokenize(knownTokens(tokens, engine.vocabulary, 'tokens') as readonly Token[]) });
   },
 };
 

@@ -1,8 +1,9 @@
 // Settings: from the file bkg writes (BKG_CONFIG), flags win; live ones are read again when the file changes.
-import { readFileSync, watch } from 'node:fs';
+import { readFileSync, statSync, watch } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { parseArgs } from 'node:util';
 import { log } from './log.ts';
+import { TEMPLATE_NAMES } from './template.ts';
 
 export type Gpu = 'off' | 'auto' | 'vulkan' | 'cuda';
 export type Settings = {
@@ -55,7 +56,9 @@ type FileSettings = { readonly [key: string]: unknown };
 
 function readFile(path: string | undefined): FileSettings {
   if (path === undefined) return {};
-  return JSON.parse(readFileSync(path, 'utf8')) as FileSettings;
+  const value = JSON.parse(readFileSync(path, 'utf8')) as unknown;
+  if (typeof value !== 'object' || value === null) throw new Error(`${path} must hold a JSON object`);
+  return value as FileSettings;
 }
 
 /** Throws with a sentence for people when a value makes no sense. */
@@ -69,13 +72,15 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
   };
   const gpu = values.gpu ?? file['gpu'] ?? DEFAULTS.gpu;
   if (!GPUS.includes(gpu as Gpu)) throw new Error(`gpu must be one of ${GPUS.join(', ')}, not ${JSON.stringify(gpu)}`);
+  const template = values['prompt-template'] ?? file['promptTemplate'] ?? DEFAULTS.promptTemplate;
+  if (!TEMPLATE_NAMES.includes(template as string)) throw new Error(`there is no prompt template ${JSON.stringify(template)}; known: ${TEMPLATE_NAMES.join(', ')}`);
   const nameOf = (path: string | undefined): string | null => (path === undefined ? null : basename(path).replace(/\.gguf$/, ''));
   return {
     help: values.help === true,
     port: number('port', values.port ?? env['BKG_PORT'], 0, 0),
     model: values.model ?? null, alias: values.alias ?? nameOf(values.model),
     embeddingModel: values['embedding-model'] ?? null, embeddingAlias: values['embedding-alias'] ?? nameOf(values['embedding-model']),
-    promptTemplate: values['prompt-template'] ?? String(file['promptTemplate'] ?? DEFAULTS.promptTemplate),
+    promptTemplate: template as string,
     contextSize: number('contextSize', values['context-size'], DEFAULTS.contextSize, 64),
     parallel: number('parallel', values.parallel, DEFAULTS.parallel, 1),
     threads: number('threads', values.threads, DEFAULTS.threads, 0),
@@ -85,17 +90,33 @@ export function readSettings(argv: readonly string[], env: NodeJS.ProcessEnv): S
   };
 }
 
+/** File watchers miss changes; this look at the file decides, the watcher only makes it sooner. */
+const LOOK_EVERY_MS = 1_000;
+
 /** Reads the settings again whenever bkg has written the file anew; what is wrong then changes nothing. */
 export function watchSettings(argv: readonly string[], env: NodeJS.ProcessEnv, changed: (settings: Settings) => void): void {
   const path = env['BKG_CONFIG'];
   if (path === undefined) return;
-  const watcher = watch(dirname(path), (_event, name) => {
-    if (name !== basename(path)) return;
+  const stamp = (): string => {
+    const facts = statSync(path, { throwIfNoEntry: false });
+    return facts === undefined ? '' : `${facts.ino} ${facts.size} ${facts.mtimeMs}`;
+  };
+  let seen = stamp();
+  const look = (): void => {
+    const now = stamp();
+    // A file that is gone says nothing; what was in force stays.
+    if (now === seen || now === '') return;
+    seen = now;
     try {
       changed(readSettings(argv, env));
     } catch (error) {
       log('warn', `the new settings are not used: ${(error as Error).message}`);
     }
-  });
-  watcher.unref();
+  };
+  setInterval(look, LOOK_EVERY_MS).unref();
+  try {
+    watch(dirname(path), look).on('error', () => undefined).unref();
+  } catch {
+    // Out of watchers: the look every second is enough.
+  }
 }

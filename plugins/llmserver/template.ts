@@ -1,6 +1,7 @@
 // Prompt templates: the one in the model file, or a named one, rendered from the messages.
 import { Template } from '@huggingface/jinja';
-import { badRequest } from './errors.ts';
+import type { ToolCall } from './calls.ts';
+import { badRequest, settingFault } from './errors.ts';
 
 export type Message = { readonly role: string; readonly content?: unknown; readonly name?: string; readonly tool_calls?: unknown; readonly tool_call_id?: string };
 export type Render = (messages: readonly Message[], tools: readonly unknown[] | null) => string;
@@ -17,18 +18,17 @@ export const TEMPLATE_NAMES = ['auto', ...Object.keys(NAMED)];
 
 export type TemplateSource = { readonly name: string; /** The template in the model file. */ readonly own: string | null; readonly bos: string; readonly eos: string };
 
-/** Throws for an unknown name, so that a wrong setting shows at the start and not at the first chat. */
+/** Throws when the template cannot be read, so that it shows at the start and not at the first chat. */
 export function openTemplate(source: TemplateSource): { readonly render: Render; readonly takesTools: boolean; readonly from: string } {
   const named = NAMED[source.name];
-  if (source.name !== 'auto' && named === undefined) throw new Error(`there is no prompt template "${source.name}"; known: ${TEMPLATE_NAMES.join(', ')}`);
   const text = named ?? source.own ?? NAMED['chatml']!;
-  const template = new Template(text);
+  const template = parse(text);
   return {
     from: named !== undefined ? source.name : source.own === null ? 'chatml (the file has none)' : 'the model file',
     takesTools: /\btools\b/.test(text),
     render(messages, tools) {
       try {
-        return template.render({ messages: messages.map(plain), ...(tools === null ? {} : { tools }), add_generation_prompt: true, bos_token: source.bos, eos_token: source.eos });
+        return template.render({ messages: messages.map(withParsedArguments), ...(tools === null ? {} : { tools }), add_generation_prompt: true, bos_token: source.bos, eos_token: source.eos });
       } catch (error) {
         throw badRequest(`The prompt template refuses these messages: ${(error as Error).message}`, 'messages');
       }
@@ -36,13 +36,25 @@ export function openTemplate(source: TemplateSource): { readonly render: Render;
   };
 }
 
-/** Content may come in parts; this server reads text. */
-function plain(message: Message): Message {
-  if (typeof message.content === 'string') return message;
-  if (message.content === undefined || message.content === null) return { ...message, content: '' };
-  if (!Array.isArray(message.content)) throw badRequest('A message\'s content must be a string or a list of parts.', 'messages');
-  const parts = message.content as readonly { readonly type?: unknown; readonly text?: unknown }[];
-  const other = parts.find((part) => part.type !== 'text' || typeof part.text !== 'string');
-  if (other !== undefined) throw badRequest(`This server reads text only, not ${JSON.stringify(other.type)}.`, 'messages');
-  return { ...message, content: parts.map((part) => part.text).join('') };
+function parse(text: string): Template {
+  try {
+    return new Template(text);
+  } catch (error) {
+    throw settingFault(`the prompt template in the model file cannot be read: ${(error as Error).message}. Set promptTemplate to one of ${Object.keys(NAMED).join(', ')}.`);
+  }
+}
+
+/** Clients send a call's arguments as text; templates print them as JSON and would quote that text once more. */
+function withParsedArguments(message: Message): Message {
+  if (!Array.isArray(message.tool_calls)) return message;
+  const calls = (message.tool_calls as readonly ToolCall[]).map((call) => ({ ...call, function: { ...call.function, arguments: parsed(call.function.arguments) } }));
+  return { ...message, tool_calls: calls };
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
 }
