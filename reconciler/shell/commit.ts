@@ -1,6 +1,6 @@
 // Writes bkg.yaml only if nobody saved it meanwhile, so that an editor that races it never loses a byte.
 import { constants, type Stats } from 'node:fs';
-import { access, chmod, chown, link, lstat, open, readFile, readdir, readlink, realpath, rename, rm, stat, unlink, writeFile } from 'node:fs/promises';
+import { access, chmod, chown, link, lstat, open, readFile, readdir, readlink, realpath, rename, rm, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { revisionOf } from './declare.ts';
 
@@ -23,7 +23,7 @@ export async function commit(order: CommitOrder): Promise<Committed> {
   const old = await readFile(path);
   if (revisionOf(old) !== order.expectRevision) return { ok: false, code: 'Stale', revision: revisionOf(old) };
   const facts = await stat(path);
-  if (!(await isWritable(path))) return { ok: false, code: 'ReadOnlyFile', message: `${order.path} may not be written (mode ${(facts.mode & 0o777).toString(8)}, or a read-only mount). Apply the diff by hand, or make it writable.` };
+  if (!(await isWritable(path, facts))) return { ok: false, code: 'ReadOnlyFile', message: `${order.path} may not be written (mode ${(facts.mode & 0o777).toString(8)}, or a read-only mount). Apply the diff by hand, or make it writable.` };
   const name = `.${basename(path)}.${process.pid}`;
   const journal: Journal = { path, old: old.toString('utf8'), new: order.text, temporary: join(dirname(path), `${name}.new`), aside: join(dirname(path), `${name}.old`), inPlace: false };
   const swapped = await swap(order, journal, facts);
@@ -72,36 +72,57 @@ async function settleSwap(order: CommitOrder, journal: Journal): Promise<Committ
   await new Promise((resolve) => { setTimeout(resolve, LATE_WRITE_MS); });
   const late = revisionOf(await readFile(journal.aside));
   if (late === order.expectRevision) return { ok: true, revision: revisionOf(order.text) };
-  // An editor wrote into the old file after all: its save wins, ours is to be made again on top of it.
-  if (revisionOf(await readFile(journal.path).catch(() => '')) === revisionOf(order.text)) await rename(journal.aside, journal.path);
+  await giveBack(journal);
   return { ok: false, code: 'Stale', revision: late };
 }
 
+/** An editor wrote into the old file after all: its save wins, ours is to be made again on top of it. */
+async function giveBack(journal: Journal): Promise<void> {
+  // Both names are one file now, and a rename between such does nothing.
+  await rm(journal.temporary, { force: true });
+  await rename(journal.path, journal.temporary).catch(ignoreMissing);
+  // What stood there may be a still newer save by now: then that one wins.
+  const stood = await readFile(journal.temporary, 'utf8').catch(() => null);
+  const winner = stood === null || stood === journal.new ? journal.aside : journal.temporary;
+  await link(winner, journal.path).catch(ignoreTaken);
+}
+
+const ignoring = (code: string) => (error: NodeJS.ErrnoException): void => { if (error.code !== code) throw error; };
+const ignoreMissing = ignoring('ENOENT');
+const ignoreTaken = ignoring('EEXIST');
+
 /** Puts the old file back unless somebody has saved a newer one in its place. */
 async function restore(journal: Journal): Promise<void> {
-  await link(journal.aside, journal.path).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EEXIST') throw error;
-  });
+  await link(journal.aside, journal.path).catch(ignoreTaken);
 }
 
 /** A file that cannot be moved (bind mount): written over, under the journal. */
 async function writeInPlace(order: CommitOrder, journal: Journal): Promise<Committed> {
+  const now = revisionOf(await readFile(journal.path));
+  if (now !== order.expectRevision) return { ok: false, code: 'Stale', revision: now };
   const record = await writeJournal(order.journalFolder, journal);
   try {
-    const file = await open(journal.path, 'r+');
-    try {
-      const now = await file.readFile();
-      if (revisionOf(now) !== order.expectRevision) return { ok: false, code: 'Stale', revision: revisionOf(now) };
-      const bytes = Buffer.from(journal.new);
-      await file.write(bytes, 0, bytes.length, 0);
-      await file.truncate(bytes.length);
-      await file.sync();
-      return { ok: true, revision: revisionOf(bytes) };
-    } finally {
-      await file.close();
-    }
-  } finally {
+    await overwrite(journal.path, journal.new);
+  } catch (error) {
+    // A full disk: the old bytes have their room there still. If not even they go in, the journal stays for the next start.
+    await overwrite(journal.path, journal.old);
     await unlink(record);
+    throw error;
+  }
+  await unlink(record);
+  return { ok: true, revision: revisionOf(order.text) };
+}
+
+/** Shortens the file last: whenever this is cut off, what is left can be told by its bytes. */
+async function overwrite(path: string, text: string): Promise<void> {
+  const file = await open(path, 'r+');
+  try {
+    const bytes = Buffer.from(text);
+    for (let at = 0; at < bytes.length; ) at += (await file.write(bytes, at, bytes.length - at, at)).bytesWritten;
+    await file.truncate(bytes.length);
+    await file.sync();
+  } finally {
+    await file.close();
   }
 }
 
@@ -135,23 +156,31 @@ function parseJournal(text: string): Journal | null {
 }
 
 async function replaySwap(journal: Journal): Promise<void> {
-  const aside = await readFile(journal.aside).catch(() => null);
-  if (aside !== null) await restore(journal);
+  const [aside, now, temporary] = await Promise.all([journal.aside, journal.path, journal.temporary].map((path) => readFile(path, 'utf8').catch(() => null)));
+  if (aside !== null && now === null) {
+    // Cut off while it gave a late save back: what it had taken down may be a newer one.
+    const newer = aside !== journal.old && temporary !== null && temporary !== journal.new;
+    await link(newer ? journal.temporary : journal.aside, journal.path).catch(ignoreTaken);
+  }
+  // A save that came late, into the old file.
+  if (aside !== null && aside !== journal.old && now === journal.new) await rename(journal.aside, journal.path);
   await rm(journal.temporary, { force: true });
   await rm(journal.aside, { force: true });
 }
 
 async function replayInPlace(journal: Journal): Promise<void> {
-  const now = await readFile(journal.path, 'utf8').catch(() => null);
-  if (now === null || now === journal.old || now === journal.new) return;
-  // Part new, part old: ours, torn. Anything else is a save of somebody's and stays.
-  if (isTorn(now, journal)) await writeFile(journal.path, journal.old);
+  const now = await readFile(journal.path).catch(() => null);
+  // Part new, part old: ours, torn. Anything else is whole, or a save of somebody's, and stays.
+  if (now !== null && isTorn(now, { old: Buffer.from(journal.old), new: Buffer.from(journal.new) })) await overwrite(journal.path, journal.old);
 }
 
-function isTorn(now: string, journal: Journal): boolean {
-  let same = 0;
-  while (same < now.length && now[same] === journal.new[same]) same += 1;
-  return now.slice(same) === journal.old.slice(same) || now.startsWith(journal.new) || journal.new.startsWith(now);
+/** The new bytes up to somewhere and the old ones behind it; a replay that was cut off itself has put old ones in front. */
+function isTorn(now: Buffer, texts: { readonly old: Buffer; readonly new: Buffer }): boolean {
+  if (now.equals(texts.old) || now.equals(texts.new)) return false;
+  let at = 0;
+  while (at < now.length && now[at] === texts.old[at]) at += 1;
+  while (at < now.length && now[at] === texts.new[at]) at += 1;
+  return now.subarray(at).equals(texts.old.subarray(at));
 }
 
 // ─── Files ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -179,7 +208,8 @@ async function syncFolder(folder: string): Promise<void> {
   }
 }
 
-const isWritable = (path: string): Promise<boolean> => access(path, constants.W_OK).then(() => true, () => false);
+/** Root may write anything; a mode without a single `w` was still set by somebody who meant it. */
+const isWritable = (path: string, facts: Stats): Promise<boolean> => ((facts.mode & 0o222) === 0 ? Promise.resolve(false) : access(path, constants.W_OK).then(() => true, () => false));
 
 /** A ConfigMap's file is a link through `..data`: its owner writes it, nobody else. */
 async function managedElsewhere(path: string): Promise<string | null> {
