@@ -16,32 +16,45 @@ export type Admission =
 export type AdmitOrder = { readonly plugin: string; readonly capability: Capability; readonly limits: Limits };
 
 type Gate = { theoretical: number; inFlight: number };
+type Gates = { readonly plugin: Gate; readonly capabilities: Map<string, Gate> };
 
-const gates = new Map<string, Gate>();
+const gates = new Map<string, Gates>();
+const NO_HEADERS: Admission['headers'] = [];
 
-function gateOf(name: string): Gate {
-  const known = gates.get(name);
+/** By two look-ups, for a joined name would be made and hashed anew on every call. */
+function gatesOf(plugin: string): Gates {
+  const known = gates.get(plugin);
   if (known !== undefined) return known;
-  const made = { theoretical: 0, inFlight: 0 };
-  gates.set(name, made);
+  const made: Gates = { plugin: { theoretical: 0, inFlight: 0 }, capabilities: new Map() };
+  gates.set(plugin, made);
+  return made;
+}
+
+function capabilityGate(of: Gates, id: string): Gate {
+  const known = of.capabilities.get(id);
+  if (known !== undefined) return known;
+  const made: Gate = { theoretical: 0, inFlight: 0 };
+  of.capabilities.set(id, made);
   return made;
 }
 
 /** Counts one call in. `release` it when it has ended. Refused by the plugin's limits or by the capability's, whichever is met first. */
 export function admit(order: AdmitOrder, now = performance.now()): Admission {
-  const plugin = gateOf(order.plugin);
-  const own = order.capability.limits;
-  const limited = own.requestsPerMinute !== null || own.concurrent !== null;
-  const capability = limited ? gateOf(`${order.plugin} ${order.capability.id}`) : null;
-  const refusal = check(plugin, { limits: order.limits, name: order.plugin, now, concurrent: DEFAULT_CONCURRENT })
-    ?? (capability === null ? null : check(capability, { limits: own, name: `${order.plugin} ${order.capability.id}`, now, concurrent: Infinity }));
+  const { limits: own, id } = order.capability;
+  const known = gatesOf(order.plugin);
+  const { plugin } = known;
+  const capability = own.requestsPerMinute === null && own.concurrent === null ? null : capabilityGate(known, id);
+  const refusal = check(plugin, { limits: order.limits, now, concurrent: DEFAULT_CONCURRENT }, order.plugin)
+    ?? (capability === null ? null : check(capability, { limits: own, now, concurrent: Infinity }, `${order.plugin} ${id}`));
   if (refusal !== null) return refusal;
-  const headers = pass(plugin, order.limits, now);
-  const ownHeaders = capability === null ? [] : pass(capability, own, now);
+  count(plugin, order.limits, now);
+  if (capability !== null) count(capability, own, now);
   let held = true;
   return {
     ok: true,
-    headers: ownHeaders.length > 0 ? ownHeaders : headers,
+    // The narrower of the two is the one to be told of.
+    headers: capability !== null && own.requestsPerMinute !== null ? headersOf(capability, own.requestsPerMinute, now)
+      : order.limits.requestsPerMinute === null ? NO_HEADERS : headersOf(plugin, order.limits.requestsPerMinute, now),
     release(): void {
       if (!held) return;
       held = false;
@@ -51,23 +64,21 @@ export function admit(order: AdmitOrder, now = performance.now()): Admission {
   };
 }
 
-type Check = { readonly limits: Limits; readonly name: string; readonly now: number; readonly concurrent: number };
+type Check = { readonly limits: Limits; readonly now: number; readonly concurrent: number };
 
-function check(gate: Gate, on: Check): Extract<Admission, { readonly ok: false }> | null {
+function check(gate: Gate, on: Check, name: string): Extract<Admission, { readonly ok: false }> | null {
   const most = on.limits.concurrent ?? on.concurrent;
-  if (gate.inFlight >= most) return { ok: false, retryAfter_s: 1, message: `${on.name} is at its limit of ${most} requests at once.`, headers: [] };
+  if (gate.inFlight >= most) return { ok: false, retryAfter_s: 1, message: `${name} is at its limit of ${most} requests at once.`, headers: NO_HEADERS };
   const perMinute = on.limits.requestsPerMinute;
   if (perMinute === null) return null;
   const wait_ms = Math.max(gate.theoretical, on.now) + MINUTE_MS / perMinute - on.now - MINUTE_MS;
   if (wait_ms <= ROUNDING_MS) return null;
-  return { ok: false, retryAfter_s: Math.ceil((wait_ms - ROUNDING_MS) / 1000), message: `${on.name} is at its limit of ${perMinute} requests a minute.`, headers: headersOf(gate, perMinute, on.now) };
+  return { ok: false, retryAfter_s: Math.ceil((wait_ms - ROUNDING_MS) / 1000), message: `${name} is at its limit of ${perMinute} requests a minute.`, headers: headersOf(gate, perMinute, on.now) };
 }
 
-function pass(gate: Gate, limits: Limits, now: number): Admission['headers'] {
+function count(gate: Gate, limits: Limits, now: number): void {
   gate.inFlight += 1;
-  if (limits.requestsPerMinute === null) return [];
-  gate.theoretical = Math.max(gate.theoretical, now) + MINUTE_MS / limits.requestsPerMinute;
-  return headersOf(gate, limits.requestsPerMinute, now);
+  if (limits.requestsPerMinute !== null) gate.theoretical = Math.max(gate.theoretical, now) + MINUTE_MS / limits.requestsPerMinute;
 }
 
 function headersOf(gate: Gate, perMinute: number, now: number): Admission['headers'] {

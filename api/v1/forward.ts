@@ -1,10 +1,12 @@
 // Hands one request to an engine and its answer to the client, chunk by chunk, without holding anything back.
 import type { ServerResponse } from 'node:http';
-import { Pool, type Dispatcher } from 'undici';
+import type { Dispatcher, Pool } from 'undici';
 import type { ApiError } from './errors.ts';
+import type { Address } from './pools.ts';
 import { usageReader, usageStripper, type Usage } from './stream.ts';
 
-export type Upstream = { readonly port: number; readonly inbound: string; readonly method: string; readonly path: string; readonly timeout_ms: number };
+/** Made once per route, not per request. `headers`: name and value in turn, as undici takes them. */
+export type Upstream = Address & { readonly method: string; readonly path: string; readonly timeout_ms: number; readonly headers: readonly string[] };
 export type ForwardOrder = {
   readonly upstream: Upstream;
   readonly body: Buffer;
@@ -20,33 +22,6 @@ export type ForwardEnd =
   /** The engine failed, before its answer or within it. `unsent`: nobody was listening, another try is safe. `inEvents`: an event stream had begun. */
   | { readonly kind: 'failed'; readonly error: ApiError; readonly unsent: boolean; readonly inEvents: boolean };
 
-/** Pools per port; the one of a process that has gone is closed with it. */
-export function openPools() {
-  const pools = new Map<number, Pool>();
-  return {
-    of(port: number): Pool {
-      const known = pools.get(port);
-      if (known !== undefined) return known;
-      // Timeouts are set with each request; connections are bounded by the limits, not here: a queue inside the pool is invisible.
-      const made = new Pool(`http://127.0.0.1:${port}`, { connections: null, pipelining: 1 });
-      pools.set(port, made);
-      return made;
-    },
-    /** Lets go of ports that no longer belong to a running plugin. */
-    keep(ports: ReadonlySet<number>): void {
-      for (const [port, pool] of pools) {
-        if (ports.has(port)) continue;
-        pools.delete(port);
-        void pool.close();
-      }
-    },
-    async close(): Promise<void> {
-      await Promise.all([...pools.values()].map((pool) => pool.destroy()));
-      pools.clear();
-    },
-  };
-}
-
 /** Headers of the engine that mean something to the client; the rest is between the two of them and us. */
 const PASSED = new Set(['content-type', 'content-length', 'cache-control', 'content-encoding', 'retry-after', 'openai-processing-ms', 'x-request-id']);
 const NOT_LISTENING = new Set(['ECONNREFUSED', 'ENOENT', 'UND_ERR_CONNECT_TIMEOUT']);
@@ -60,27 +35,27 @@ export function forward(pool: Pool, order: ForwardOrder, end: (how: ForwardEnd) 
   let controller: Dispatcher.DispatchController | null = null;
   let status = 0;
   let inEvents = false;
+  let remaining_bytes = Infinity;
+  let lastChunk: Buffer | null = null;
   let over = false;
   const finish = (how: ForwardEnd): void => {
     if (over) return;
     over = true;
-    response.off('close', left);
-    response.off('drain', resume);
     end(how);
   };
   const left = (): void => {
-    if (response.writableFinished) return;
+    if (over || response.writableFinished) return;
     finish({ kind: 'left' });
     controller?.abort(new Error('the client went away'));
   };
   const resume = (): void => controller?.resume();
-  response.on('close', left);
-  response.on('drain', resume);
+  response.once('close', left);
 
-  const headers = ['authorization', `Bearer ${upstream.inbound}`, 'content-type', 'application/json'];
-  if (order.accept !== undefined) headers.push('accept', order.accept);
+  const headers = order.accept === undefined ? (upstream.headers as string[]) : [...upstream.headers, 'accept', order.accept];
   const write = (chunk: Buffer | null): void => {
-    if (chunk !== null && !response.write(chunk)) controller?.pause();
+    if (chunk === null || response.write(chunk)) return;
+    controller?.pause();
+    response.once('drain', resume);
   };
   pool.dispatch({ path: upstream.path, method: upstream.method as Dispatcher.HttpMethod, headers, body: order.body, headersTimeout: upstream.timeout_ms, bodyTimeout: upstream.timeout_ms }, {
     onRequestStart(started) {
@@ -91,15 +66,20 @@ export function forward(pool: Pool, order: ForwardOrder, end: (how: ForwardEnd) 
       status = statusCode;
       if (statusCode < 200) return;
       inEvents = isEvents(received);
+      remaining_bytes = inEvents ? Infinity : Number(received['content-length'] ?? Infinity);
       response.writeHead(statusCode, headersFor(order, received));
     },
     onResponseData(_controller, chunk) {
       reader.see(chunk);
-      write(stripper === null ? chunk : stripper.pass(chunk));
+      remaining_bytes -= chunk.length;
+      // The end follows in the same turn: both leave in one write.
+      if (remaining_bytes === 0) lastChunk = chunk;
+      else write(stripper === null ? chunk : stripper.pass(chunk));
     },
     onResponseEnd() {
       write(stripper?.end() ?? null);
-      response.end();
+      if (lastChunk === null) response.end();
+      else response.end(lastChunk);
       finish({ kind: 'done', status, usage: reader.usage() });
     },
     onResponseError(_controller, error) {

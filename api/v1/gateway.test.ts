@@ -64,6 +64,25 @@ test('a plugin without models gets the body byte for byte', async () => {
   }
 });
 
+test('another name for the model changes that member and not a byte beside it', () => withPlane({ routes: (port) => [routeTo(port, { plugin: 'renamed' })] }, async ({ plane, engine }) => {
+  const rest = '"seed": 12345678901234567890, "temperature":0.10,\t"messages": [{"content": "a \\"model\\": {} \\\\"}]';
+  await say(plane.port, `{ "model" : "renamed", ${rest} }`);
+  assert.is(engine.seen[0]!.text, `{ "model" : "small", ${rest} }`);
+  await say(plane.port, `{${rest}}`);
+  assert.is(engine.seen[1]!.text, `{"model":"small",${rest}}`);
+  await say(plane.port, `{"mod\\u0065l":"renamed/small","stream":true,"stream_options":{"x":1}, ${rest}}`);
+  assert.is(engine.seen[2]!.text, `{"mod\\u0065l":"small","stream":true,"stream_options":{"x":1,"include_usage":true}, ${rest}}`);
+  await say(plane.port, '{}');
+  assert.is(engine.seen[3]!.text, '{"model":"small"}');
+}));
+
+test('a model that bears the name of a plugin is the one that is listed', () => withPlane({
+  routes: (port) => [routeTo(port, { plugin: 'twin', inbound: 'of-plugin', models: [model('its')] }), routeTo(port, { plugin: 'other', inbound: 'of-model', models: [model('twin')] })],
+}, async ({ plane }) => {
+  assert.is(parsed(await say(plane.port, { ...QUESTION, model: 'twin' }))['as'], 'Bearer of-model');
+  assert.is(parsed(await say(plane.port, { ...QUESTION, model: 'twin/its' }))['as'], 'Bearer of-plugin');
+}));
+
 test('a name that is down at one plugin is answered by the next that has it', () => withPlane({
   routes: (port) => [routeTo(null, { plugin: 'gone', state: 'down', models: [model('shared')] }), routeTo(port, { plugin: 'there', models: [model('shared')] })],
 }, async ({ plane }) => {
@@ -137,6 +156,27 @@ test('a sleeping plugin is woken and answers when it is ready', async () => {
     plane.show([{ ...asleep, state: 'ready', port: engine.port }]);
     assert.equal(parsed(await heard), { awake: true });
     assert.equal(plane.leases, [{ plugin: 'sleeper', ends: 1, error: null }]);
+  } finally {
+    await plane.close();
+    await engine.close();
+  }
+});
+
+test('a plugin that falls asleep under a request that waits for it is woken', async () => {
+  const engine = await openEngine((response) => answerJson(response, {}));
+  // One that stops for idleness is shown as starting: it is worth waiting for.
+  const stopping = routeTo(null, { state: 'starting' });
+  const plane = await openPlane([stopping]);
+  try {
+    const waiting = say(plane.port, QUESTION);
+    await new Promise((resolve) => { setTimeout(resolve, 50); });
+    plane.show([{ ...stopping, state: 'asleep' }]);
+    await until(() => plane.house.asks.length === 1, 'the plane asks to wake it');
+    plane.show([{ ...stopping, state: 'asleep' }]);
+    plane.show([stopping]);
+    plane.show([{ ...stopping, state: 'ready', port: engine.port }]);
+    assert.is((await waiting).status, 200);
+    assert.is(plane.house.asks.length, 1);
   } finally {
     await plane.close();
     await engine.close();

@@ -2,13 +2,14 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import type { Reconciler, Route } from '../../reconciler/index.ts';
-import { admit } from '../limits.ts';
+import { admit, type Admission } from '../limits.ts';
 import type { Authorize } from './authorize.ts';
 import { outgoing, readBody, type Asked } from './body.ts';
 import { writeError, type ApiError } from './errors.ts';
-import { forward, openPools } from './forward.ts';
+import { forward, type Upstream } from './forward.ts';
+import { openPools } from './pools.ts';
 import type { Usage } from './stream.ts';
-import { tables, type Choice } from './table.ts';
+import { addressName, tables, type Choice } from './table.ts';
 
 /** A request waits this long for a plugin that starts or wakes; then it is told to come again. */
 export const READY_WITHIN_MS = 120_000;
@@ -40,13 +41,15 @@ export type Gateway = {
   close(): Promise<void>;
 };
 
+type Waited = { readonly ok: true } | { readonly ok: false; readonly error: ApiError };
+
 export function dataPlane(options: GatewayOptions): Gateway {
   const { reconciler } = options;
   const table = tables(reconciler.snapshot);
   const pools = openPools();
   const accounts = new Map<string, Account>();
   const forget = reconciler.subscribe((event) => {
-    if (event.type === 'snapshot') pools.keep(new Set(event.snapshot.routes.flatMap((route) => (route.port === null ? [] : [route.port]))));
+    if (event.type === 'snapshot') pools.keep(new Set(event.snapshot.routes.map(addressName)));
   });
 
   function listener(request: IncomingMessage, response: ServerResponse): void {
@@ -62,21 +65,28 @@ export function dataPlane(options: GatewayOptions): Gateway {
     readBody(request, (read) => {
       if (read === null) return response.destroy();
       if (!read.ok) return writeError(response, read.error);
-      serve({ request, response, asked: read.asked, capability, key: who.key, retried: false });
+      serve({ request, response, asked: read.asked, capability, key: who.key });
     });
   }
 
-  type Serving = { readonly request: IncomingMessage; readonly response: ServerResponse; readonly asked: Asked; readonly capability: string; readonly key: string; readonly retried: boolean };
+  type Serving = { readonly request: IncomingMessage; readonly response: ServerResponse; readonly asked: Asked; readonly capability: string; readonly key: string };
+  type Handed = { readonly serving: Serving; readonly choice: Choice; readonly admitted: Extract<Admission, { readonly ok: true }>; readonly retried: boolean };
 
   function serve(serving: Serving): void {
     const choice = table().find(serving.capability, serving.asked.model);
     if (choice === null) return writeError(serving.response, unknownModel(serving));
     const admitted = admit({ plugin: choice.route.plugin, capability: choice.capability, limits: choice.route.limits });
     if (!admitted.ok) return writeError(serving.response, { status: 429, code: 'rate_limit_exceeded', message: admitted.message, retryAfter_s: admitted.retryAfter_s, headers: admitted.headers });
-    if (choice.route.state === 'ready') return send(serving, choice, admitted);
+    hand({ serving, choice, admitted, retried: false });
+  }
+
+  /** To the engine at once where it is ready; else when it is. */
+  function hand(handed: Handed): void {
+    const { serving, choice, admitted } = handed;
+    if (choice.upstream !== null) return send(handed, choice.upstream);
     whenReady(serving, choice.route).then((ready) => {
       const again = ready.ok ? table().find(serving.capability, serving.asked.model) : null;
-      if (again?.route.state === 'ready') return send(serving, again, admitted);
+      if (again !== null && again.upstream !== null) return send({ ...handed, choice: again }, again.upstream);
       admitted.release();
       if (!serving.response.destroyed) writeError(serving.response, ready.ok ? notReady(choice.route) : ready.error);
     }, (error: unknown) => {
@@ -86,21 +96,24 @@ export function dataPlane(options: GatewayOptions): Gateway {
     });
   }
 
-  function send(serving: Serving, choice: Choice, admitted: Extract<ReturnType<typeof admit>, { readonly ok: true }>): void {
-    const { route } = choice;
-    if (serving.response.destroyed) return admitted.release();
+  function send(handed: Handed, upstream: Upstream): void {
+    const { serving, choice: { route, engineModel }, admitted } = handed;
+    const { response } = serving;
+    if (response.destroyed) return admitted.release();
     const lease = reconciler.lease(route.plugin);
     const begun = performance.now();
-    const body = outgoing(serving.asked, choice.engineModel);
-    const upstream = { port: route.port ?? 0, inbound: route.inbound ?? '', method: choice.capability.method, path: choice.capability.path, timeout_ms: route.timeout_ms };
-    forward(pools.of(upstream.port), { upstream, body: body.bytes, accept: serving.request.headers.accept, stripUsage: body.stripUsage, response: serving.response, headers: admitted.headers }, (how) => {
-      admitted.release();
+    const body = outgoing(serving.asked, engineModel);
+    forward(pools.of(upstream), { upstream, body: body.bytes, accept: serving.request.headers.accept, stripUsage: body.stripUsage, response, headers: admitted.headers }, (how) => {
       const error = how.kind === 'failed' ? how.error.message : how.kind === 'done' && how.status >= 500 ? `answered ${how.status}` : null;
       lease.end({ error });
+      if (how.kind === 'failed' && how.unsent && !handed.retried && !response.headersSent) {
+        // Still counted in: the second try is of the same request.
+        const again = table().find(serving.capability, serving.asked.model);
+        return hand({ ...handed, choice: again ?? handed.choice, retried: true });
+      }
+      admitted.release();
       note(serving.key, route.plugin, { failed: error !== null, usage: how.kind === 'done' ? how.usage : null, latency_ms: performance.now() - begun });
-      if (how.kind !== 'failed') return;
-      if (how.unsent && !serving.retried && !serving.response.headersSent) return serve({ ...serving, retried: true });
-      writeError(serving.response, how.error, how.inEvents);
+      if (how.kind === 'failed') writeError(response, how.error, how.inEvents);
     });
   }
 
@@ -116,28 +129,40 @@ export function dataPlane(options: GatewayOptions): Gateway {
   }
 
   /** Wakes what sleeps, then waits until the route is ready or known not to become so. */
-  async function whenReady(serving: Serving, route: Route): Promise<{ readonly ok: true } | { readonly ok: false; readonly error: ApiError }> {
-    if (route.state === 'down') return { ok: false, error: notReady(route) };
-    if (route.state === 'asleep') await reconciler.ask({ kind: 'wake', plugin: route.plugin, actor: { name: serving.key, source: 'api' } });
-    return new Promise((resolve) => {
-      const finish = (result: { readonly ok: true } | { readonly ok: false; readonly error: ApiError }): void => {
+  function whenReady(serving: Serving, route: Route): Promise<Waited> {
+    const { response } = serving;
+    return new Promise((resolve, reject) => {
+      let asked = false;
+      const over = (): void => {
         clearTimeout(timer);
         stop();
-        serving.response.off('close', gone);
+        response.off('close', gone);
+      };
+      const finish = (result: Waited): void => {
+        over();
         resolve(result);
       };
+      const gone = (): void => finish({ ok: false, error: notReady(route) });
+      const wake = (plugin: string): void => {
+        reconciler.ask({ kind: 'wake', plugin, actor: { name: serving.key, source: 'api' } }).catch((error: unknown) => {
+          over();
+          reject(error);
+        });
+      };
       const look = (): void => {
-        // The client may have gone while the plugin was asked to wake: its close is not told twice.
-        if (serving.response.destroyed) return gone();
+        // Its close may have been told already, before anybody listened.
+        if (response.destroyed) return gone();
         const now = table().find(serving.capability, serving.asked.model)?.route;
         if (now === undefined) return finish({ ok: false, error: unknownModel(serving) });
         if (now.state === 'ready') return finish({ ok: true });
-        if (now.state === 'down') finish({ ok: false, error: notReady(now) });
+        if (now.state === 'down') return finish({ ok: false, error: notReady(now) });
+        // It may fall asleep under the very request that waits for it: then it is woken again.
+        if (now.state === 'asleep' && !asked) wake(now.plugin);
+        asked = now.state === 'asleep';
       };
-      const gone = (): void => finish({ ok: false, error: notReady(route) });
-      const timer = setTimeout(() => finish({ ok: false, error: notReady(route) }), READY_WITHIN_MS);
+      const timer = setTimeout(gone, READY_WITHIN_MS);
       const stop = reconciler.subscribe((event) => { if (event.type === 'snapshot') look(); });
-      serving.response.on('close', gone);
+      response.on('close', gone);
       look();
     });
   }

@@ -210,6 +210,7 @@ test('nobody listening is tried once more, then a 502', () => withPlane((respons
   const heard = await say(plane.port, QUESTION);
   assert.is(heard.status, 502);
   assert.equal(plane.leases.map((lease) => lease.ends), [1, 1]);
+  assert.equal(plane.gateway.usage().map(({ requests, errors }) => ({ requests, errors })), [{ requests: 1, errors: 1 }]);
 }));
 
 test.run();

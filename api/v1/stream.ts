@@ -10,9 +10,29 @@ const EVENT_END = Buffer.from('\n\n');
 const EVENT_END_CRLF = Buffer.from('\r\n\r\n');
 /** Between events, each keeps its end. */
 const BETWEEN_EVENTS = /(?<=\n\n|\r\n\r\n)/;
-const USAGE = '"usage":';
-const PROMPT_TOKENS = /"prompt_tokens":\s*(\d+)/;
-const COMPLETION_TOKENS = /"completion_tokens":\s*(\d+)/;
+const USAGE = Buffer.from('"usage":');
+const PROMPT_TOKENS = Buffer.from('"prompt_tokens":');
+const COMPLETION_TOKENS = Buffer.from('"completion_tokens":');
+const SPACE = 0x20;
+const ZERO = 0x30;
+const NINE = 0x39;
+
+/** Usage in the end of an answer, by position: this runs for every request, and a parse would cost more than all the rest. */
+export function usageIn(tail: Buffer): Usage | null {
+  const at = tail.lastIndexOf(USAGE);
+  return at < 0 ? null : { promptTokens: numberAfter(tail, PROMPT_TOKENS, at), completionTokens: numberAfter(tail, COMPLETION_TOKENS, at) };
+}
+
+/** The number behind a name; 0 where there is none. */
+function numberAfter(bytes: Buffer, name: Buffer, from: number): number {
+  const found = bytes.indexOf(name, from);
+  if (found < 0) return 0;
+  let at = found + name.length;
+  while (bytes[at] === SPACE) at += 1;
+  let value = 0;
+  for (let digit = bytes[at] ?? 0; digit >= ZERO && digit <= NINE; digit = bytes[(at += 1)] ?? 0) value = value * 10 + digit - ZERO;
+  return value;
+}
 
 /** Keeps the chunks of the tail, however small they come; nothing is copied until the end. */
 export function usageReader() {
@@ -24,13 +44,7 @@ export function usageReader() {
       size += chunk.length;
       while (size - tail[0]!.length >= TAIL_BYTES) size -= tail.shift()!.length;
     },
-    usage(): Usage | null {
-      const text = tail.map((chunk) => chunk.toString('latin1', Math.max(0, chunk.length - TAIL_BYTES))).join('');
-      const at = text.lastIndexOf(USAGE);
-      if (at < 0) return null;
-      const said = text.slice(at);
-      return { promptTokens: Number(PROMPT_TOKENS.exec(said)?.[1] ?? 0), completionTokens: Number(COMPLETION_TOKENS.exec(said)?.[1] ?? 0) };
-    },
+    usage: (): Usage | null => usageIn(tail.length === 1 ? tail[0]! : Buffer.concat(tail)),
   };
 }
 
@@ -73,7 +87,7 @@ function withoutUsage(events: Buffer): Buffer | null {
 }
 
 function isUsageOnly(event: string): boolean {
-  if (!event.startsWith('data:') || !event.includes(USAGE)) return false;
+  if (!event.startsWith('data:') || !event.includes('"usage":')) return false;
   try {
     const value = JSON.parse(event.slice('data:'.length)) as { readonly choices?: unknown; readonly usage?: unknown };
     return Array.isArray(value.choices) && value.choices.length === 0 && value.usage !== null && value.usage !== undefined;

@@ -1,13 +1,24 @@
 // Which plugin answers for which model: look-ups made once per snapshot, plain maps on the hot path.
 import type { Capability, Route, Snapshot } from '../../reconciler/index.ts';
+import type { Upstream } from './forward.ts';
 
-export type Choice = { readonly route: Route; readonly capability: Capability; /** What the engine calls the model; null when the plugin has none. */ readonly engineModel: string | null };
+export type Choice = {
+  readonly route: Route;
+  readonly capability: Capability;
+  /** What the engine calls the model; null when the plugin has none. */
+  readonly engineModel: string | null;
+  /** Null while nothing answers. */
+  readonly upstream: Upstream | null;
+};
 export type ModelEntry = { readonly id: string; readonly plugin: string; readonly state: Route['state']; readonly capabilities: readonly string[] };
 export type Table = {
   /** `model` as sent: a declared model, a plugin, `plugin/model`; null = the first in file order. */
   find(capability: string, model: string | null): Choice | null;
   readonly models: readonly ModelEntry[];
 };
+
+/** Names of incarnations that are routed to: their connections are kept. */
+export const addressName = (route: Route): string => `${route.incarnation ?? ''} ${route.port ?? ''}`;
 
 /** Remembers the table of the last snapshot. */
 export function tables(snapshot: () => Snapshot): () => Table {
@@ -23,44 +34,62 @@ export function tables(snapshot: () => Snapshot): () => Table {
   };
 }
 
+const isLlm = (id: string): boolean => id.startsWith('llm.');
+
+type Names = { first: Choice | null; readonly named: Map<string, Choice> };
+
 function tableOf(routes: readonly Route[]): Table {
-  const byCapability = new Map<string, { first: Choice | null; readonly named: Map<string, Choice> }>();
+  const byCapability = new Map<string, Names>();
   const models = new Map<string, ModelEntry>();
-  for (const route of routes) {
-    for (const capability of route.capabilities) {
-      if (!capability.id.startsWith('llm.')) continue;
-      const entry = byCapability.get(capability.id) ?? { first: null, named: new Map<string, Choice>() };
-      byCapability.set(capability.id, entry);
-      addChoices(entry, route, capability);
+  const offers = routes.flatMap((route) => route.capabilities.filter((capability) => isLlm(capability.id)).map((capability) => ({ route, capability, choices: choicesOf(route, capability) })));
+  for (const { route, capability, choices } of offers) {
+    const names = byCapability.get(capability.id) ?? { first: null, named: new Map<string, Choice>() };
+    byCapability.set(capability.id, names);
+    for (const choice of choices) {
+      if (choice.engineModel === null) continue;
+      add(names, `${route.plugin}/${choice.engineModel}`, choice);
+      add(names, choice.engineModel, choice);
     }
-    for (const model of route.models) noteModel(models, route, model);
+    // A plugin that has roles but no model for this capability can be named, but is nobody's default.
+    if (names.first === null && (choices[0]!.engineModel !== null || route.models.length === 0)) names.first = choices[0]!;
   }
+  // Models first: one that bears the name of a plugin stays the one that /v1/models shows.
+  const modelNames = new Set(routes.flatMap((route) => route.models.map((model) => model.name)));
+  for (const { route, capability, choices } of offers) {
+    const names = byCapability.get(capability.id)!;
+    if (!modelNames.has(route.plugin) || !names.named.has(route.plugin)) add(names, route.plugin, choices[0]!);
+  }
+  for (const route of routes) for (const model of entriesOf(route)) noteModel(models, model);
   return {
     find: (capability, model) => (model === null ? byCapability.get(capability)?.first : byCapability.get(capability)?.named.get(model)) ?? null,
     models: [...models.values()],
   };
 }
 
-/** The first plugin in file order that can answer a name keeps it; a route that is down gives way to one that is not. */
-function addChoices(entry: { first: Choice | null; readonly named: Map<string, Choice> }, route: Route, capability: Capability): void {
-  const served = route.models.filter((model) => model.serves.includes(capability.id));
-  const choices = served.map((model): Choice => ({ route, capability, engineModel: model.name }));
-  const main = choices[0] ?? { route, capability, engineModel: null };
-  const add = (name: string, choice: Choice): void => {
-    const known = entry.named.get(name);
-    if (known === undefined || (known.route.state === 'down' && route.state !== 'down')) entry.named.set(name, choice);
+/** One per model that serves the capability, at least one: the plugin itself. */
+function choicesOf(route: Route, capability: Capability): readonly Choice[] {
+  const upstream: Upstream | null = route.state !== 'ready' || route.port === null ? null : {
+    name: addressName(route), port: route.port, method: capability.method, path: capability.path, timeout_ms: route.timeout_ms,
+    headers: ['authorization', `Bearer ${route.inbound ?? ''}`, 'content-type', 'application/json'],
   };
-  for (const choice of choices) {
-    add(`${route.plugin}/${choice.engineModel}`, choice);
-    add(choice.engineModel ?? '', choice);
-  }
-  add(route.plugin, main);
-  // A plugin that has roles but no model for this capability can be named, but is nobody's default.
-  if (entry.first === null && (choices.length > 0 || route.models.length === 0)) entry.first = main;
+  const served = route.models.filter((model) => model.serves.includes(capability.id)).map((model): Choice => ({ route, capability, engineModel: model.name, upstream }));
+  return served.length > 0 ? served : [{ route, capability, engineModel: null, upstream }];
 }
 
-function noteModel(models: Map<string, ModelEntry>, route: Route, model: Route['models'][number]): void {
-  const serves = model.serves.filter((id) => id.startsWith('llm.'));
-  if (serves.length === 0 || models.has(model.name)) return;
-  models.set(model.name, { id: model.name, plugin: route.plugin, state: route.state, capabilities: serves });
+/** The first in file order keeps a name; one that is down gives way to one that is not. */
+function add(names: Names, name: string, choice: Choice): void {
+  const known = names.named.get(name);
+  if (known === undefined || (known.route.state === 'down' && choice.route.state !== 'down')) names.named.set(name, choice);
+}
+
+/** Its declared models; a plugin that has none is asked for by its own name. */
+function entriesOf(route: Route): readonly ModelEntry[] {
+  const entry = (id: string, capabilities: readonly string[]): ModelEntry => ({ id, plugin: route.plugin, state: route.state, capabilities: capabilities.filter(isLlm) });
+  const entries = route.models.length === 0 ? [entry(route.plugin, route.capabilities.map(({ id }) => id))] : route.models.map((model) => entry(model.name, model.serves));
+  return entries.filter((one) => one.capabilities.length > 0);
+}
+
+function noteModel(models: Map<string, ModelEntry>, entry: ModelEntry): void {
+  const known = models.get(entry.id);
+  if (known === undefined || (known.state === 'down' && entry.state !== 'down')) models.set(entry.id, entry);
 }

@@ -1,10 +1,13 @@
-// The three proxies of the bench, each in a process of its own: bare undici dispatch, a straightforward Koa one, and ours.
+// The three proxies of the bench, each in a process of its own: bare undici dispatch, the same work in Koa, and ours.
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import Router from '@koa/router';
 import Koa from 'koa';
 import { pino } from 'pino';
 import { Pool, request } from 'undici';
+import { admit } from '../../api/limits.ts';
 import { authorizeAdmin } from '../../api/v1/authorize.ts';
 import { dataPlane } from '../../api/v1/gateway.ts';
+import { usageReader } from '../../api/v1/stream.ts';
 import type { Reconciler, Route, Snapshot } from '../../reconciler/index.ts';
 
 const [kind, upstream] = [process.argv[2], Number(process.argv[3])];
@@ -29,23 +32,43 @@ function bare(): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
   };
 }
 
+/** The same work as ours written as one writes it in Koa: router, key check, limits, parsed body, accounting from the answer's end. */
 function koa(): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
   const app = new Koa();
-  app.use(async (context) => {
+  const router = new Router();
+  const authorize = authorizeAdmin(TOKEN);
+  const accounts = new Map<string, { requests: number; tokens: number }>();
+  app.use(async (context, next) => {
+    const who = authorize(context.req);
+    if (!who.ok) context.throw(who.status, who.message);
+    await next();
+  });
+  router.post('/v1/chat/completions', async (context) => {
     const chunks: Buffer[] = [];
     for await (const chunk of context.req) chunks.push(chunk as Buffer);
-    const answer = await request(`http://127.0.0.1:${upstream}${context.path}`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: Buffer.concat(chunks) });
+    const bytes = Buffer.concat(chunks);
+    const asked = JSON.parse(bytes.toString()) as { readonly model: string };
+    const admitted = admit({ plugin: 'engine', capability, limits });
+    if (!admitted.ok) context.throw(429, admitted.message);
+    const answer = await request(`http://127.0.0.1:${upstream}${context.path}`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: bytes });
     context.status = answer.statusCode;
-    context.set('content-type', String(answer.headers['content-type']));
-    context.body = answer.body;
+    for (const name of ['content-type', 'content-length']) if (answer.headers[name] !== undefined) context.set(name, String(answer.headers[name]));
+    const reader = usageReader();
+    context.body = answer.body.on('data', (chunk: Buffer) => reader.see(chunk)).on('end', () => {
+      if (admitted.ok) admitted.release();
+      const account = accounts.get(asked.model) ?? { requests: 0, tokens: 0 };
+      accounts.set(asked.model, { requests: account.requests + 1, tokens: account.tokens + (reader.usage()?.completionTokens ?? 0) });
+    });
   });
+  app.use(router.routes());
   return app.callback();
 }
 
+const limits = { requestsPerMinute: 100_000_000, concurrent: 10_000 };
+const capability = { id: 'llm.chat', method: 'POST', path: '/v1/chat/completions', description: '', stream: true, input: null, output: null, limits };
+
 /** The real data plane with key check, limits and accounting on, before a world of one ready plugin. */
 function ours(): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
-  const limits = { requestsPerMinute: 100_000_000, concurrent: 10_000 };
-  const capability = { id: 'llm.chat', method: 'POST', path: '/v1/chat/completions', description: '', stream: true, input: null, output: null, limits };
   const route: Route = { plugin: 'engine', state: 'ready', incarnation: 'i', port: upstream, inbound: 'inbound', capabilities: [capability], models: [{ name: 'bench', role: 'chat', serves: ['llm.chat'] }], limits, timeout_ms: 300_000, grants: [], why: null };
   const snapshot = { routes: [route] } as unknown as Snapshot;
   const reconciler = { snapshot: () => snapshot, subscribe: () => () => undefined, lease: () => ({ end: () => undefined }) } as unknown as Reconciler;
