@@ -1,67 +1,31 @@
 // Runs a plugin's install once per content of its folder, in a copy of it, and keeps the result by that hash.
-import { createHash } from 'node:crypto';
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { appendFile, cp, mkdir, readFile, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { createInterface } from 'node:readline';
-import { pluginEnvironment } from './process.ts';
+import { existsSync, createWriteStream } from 'node:fs';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { stripVTControlCharacters } from 'node:util';
+import { copyContent } from './install-content.ts';
+import { lockFile, type FileLock } from './lock.ts';
+import { pluginEnvironment, survivors } from './process.ts';
+
+export { contentHash } from './install-content.ts';
 
 /** A Rust release build on two slow cores takes long; what takes longer hangs. */
 const INSTALL_TIMEOUT_MS = 60 * 60_000;
 /** Last lines of the output that go into the failure's message. */
 const TAIL_LINES = 6;
+/** Longer lines are progress bars without an end. */
+const LINE_CHARS = 2_000;
+/** What a build may leave in its log. */
+const LOG_BYTES = 10 * 1024 * 1024;
+/** After its end the output is read to its end; whoever still holds it is not waited for longer. */
+const CLOSE_WITHIN_MS = 1_000;
+/** While another bkg runs the same install, it is asked this often. */
+const WAIT_POLL_MS = 250;
 /** Written last: a folder without it is not complete. */
 const DONE = '.bkg-installed';
-/** What is made, not written, or belongs to tools: no part of a plugin's content. */
-const SKIPPED = new Set(['node_modules', 'target', '__pycache__', 'dist']);
 /** What package managers need of the surroundings to reach their registries and caches; none of it is a secret of bkg's. */
-const PASSED_ON = /^(npm_config_\w+|(https?|no|all)_proxy|SSL_CERT_(FILE|DIR)|NODE_EXTRA_CA_CERTS|CARGO_\w+|RUSTUP_\w+|PIP_\w+|UV_\w+|REQUESTS_CA_BUNDLE)$/i;
-
-const isContent = (name: string): boolean => !SKIPPED.has(name) && !name.endsWith('.log') && (!name.startsWith('.') || name === '.npmrc');
-
-type Entry = { readonly path: string; readonly size: number; readonly mtime: bigint; readonly executable: boolean };
-
-const known = new Map<string, { readonly stamp: string; readonly hash: string }>();
-
-/** sha256 over the sorted paths, bytes and exec bits of a plugin's folder. An unchanged folder is not read again. */
-export async function contentHash(folder: string): Promise<string> {
-  const entries = await list(folder, '');
-  const stamp = entries.map((entry) => `${entry.path}\0${entry.size}\0${entry.mtime}\0${entry.executable}`).join('\n');
-  const before = known.get(folder);
-  if (before?.stamp === stamp) return before.hash;
-  const hash = createHash('sha256');
-  for (const entry of entries) {
-    hash.update(`${entry.path}\0${entry.executable ? 'x' : '-'}\0${entry.size}\0`);
-    hash.update(await readFile(join(folder, entry.path)));
-  }
-  const digest = hash.digest('hex');
-  known.set(folder, { stamp, hash: digest });
-  return digest;
-}
-
-async function list(folder: string, below: string): Promise<Entry[]> {
-  const entries: Entry[] = [];
-  const found = (await readdir(join(folder, below), { withFileTypes: true })).sort((a, b) => (a.name < b.name ? -1 : 1));
-  for (const item of found) {
-    if (!isContent(item.name)) continue;
-    const path = below === '' ? item.name : `${below}/${item.name}`;
-    if (item.isDirectory()) entries.push(...(await list(folder, path)));
-    else if (item.isFile()) {
-      const facts = await stat(join(folder, path), { bigint: true });
-      entries.push({ path, size: Number(facts.size), mtime: facts.mtimeNs, executable: (facts.mode & 0o100n) !== 0n });
-    }
-  }
-  return entries;
-}
-
-const folderOf = (store: string, name: string, hash: string): string => join(store, name, hash.slice(0, 16));
-
-/** Where the finished install of this content lies; null when there is none. */
-export function installedFolder(store: string, name: string, hash: string): string | null {
-  const folder = folderOf(store, name, hash);
-  return existsSync(join(folder, DONE)) ? folder : null;
-}
+const PASSED_ON = /^(npm_config_(?!local_prefix$|global_prefix$).+|(https?|no|all|ftp)_proxy|SSL_CERT_(FILE|DIR)|NODE_EXTRA_CA_CERTS|CURL_CA_BUNDLE|REQUESTS_CA_BUNDLE|(CARGO|RUSTUP|PIP|UV)_\w+|GOPROXY|GOPATH|XDG_CACHE_HOME)$/i;
 
 export type InstallOrder = {
   readonly name: string;
@@ -73,67 +37,139 @@ export type InstallOrder = {
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly signal: AbortSignal;
   readonly onProgress: (line: string) => void;
+  /** For tests; an install that takes longer is given up. */
+  readonly timeout_ms?: number;
 };
 
 export type Installed = { readonly ok: true; readonly folder: string } | { readonly ok: false; readonly message: string };
 
+const folderOf = (store: string, name: string, hash: string): string => join(store, name, hash.slice(0, 16));
+
+/** Where the finished install of this content lies; null when there is none. */
+export function installedFolder(store: string, name: string, hash: string): string | null {
+  const folder = folderOf(store, name, hash);
+  return existsSync(join(folder, DONE)) ? folder : null;
+}
+
+/**
+ * Installs in the folder where the result will lie, because many tools write that path into what they make; it counts
+ * once its mark is written, last. Two that install the same content at once: the second waits and takes the first's.
+ */
 export async function install(order: InstallOrder): Promise<Installed> {
-  const done = folderOf(order.store, order.name, order.contentHash);
-  const partial = `${done}.partial-${process.pid}`;
-  if (installedFolder(order.store, order.name, order.contentHash) !== null) return { ok: true, folder: done };
+  const folder = folderOf(order.store, order.name, order.contentHash);
+  const lock = await waitForTurn(order, `${folder}.lock`);
+  if (lock === null) return installedFolder(order.store, order.name, order.contentHash) === null ? { ok: false, message: 'bkg is stopping; it is installed at the next start' } : { ok: true, folder };
   try {
-    await rm(partial, { recursive: true, force: true });
-    await mkdir(partial, { recursive: true, mode: 0o700 });
-    await cp(order.folder, partial, { recursive: true, filter: (from) => from === order.folder || isContent(from.slice(from.lastIndexOf('/') + 1)) });
-    const ran = await runInstall(order, partial);
-    if (ran !== null) {
-      await rm(partial, { recursive: true, force: true });
-      return { ok: false, message: ran };
-    }
-    await writeFile(join(partial, DONE), `${new Date().toISOString()}\n`);
-    await place(partial, done);
-    return { ok: true, folder: done };
+    if (installedFolder(order.store, order.name, order.contentHash) !== null) return { ok: true, folder };
+    // What an earlier bkg left when it was killed: its lock is ours now, so nobody waits for it.
+    endAll(markOf(order));
+    await rm(folder, { recursive: true, force: true });
+    await copyContent(order.folder, folder);
+    const fault = await runInstall(order, folder);
+    if (fault === null) await writeFile(join(folder, DONE), `${new Date().toISOString()}\n`, { flush: true });
+    else await rm(folder, { recursive: true, force: true });
+    return fault === null ? { ok: true, folder } : { ok: false, message: fault };
   } catch (error) {
-    await rm(partial, { recursive: true, force: true });
-    return { ok: false, message: (error as Error).message };
+    await rm(folder, { recursive: true, force: true });
+    return { ok: false, message: `${order.folder} could not be copied to ${dirname(folder)}: ${(error as Error).message}` };
+  } finally {
+    lock.release();
   }
 }
 
-/** Another bkg may have finished the same install meanwhile: then its result serves. A torn one makes way. */
-async function place(partial: string, done: string): Promise<void> {
-  if (existsSync(done) && !existsSync(join(done, DONE))) await rm(done, { recursive: true, force: true });
-  await rename(partial, done).catch(async (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'ENOTEMPTY' && error.code !== 'EEXIST') throw error;
-    await rm(partial, { recursive: true, force: true });
-  });
+/** Null once another has finished it, or bkg stops. */
+async function waitForTurn(order: InstallOrder, path: string): Promise<Extract<FileLock, { ok: true }> | null> {
+  for (let told = false; !order.signal.aborted; told = true) {
+    if (installedFolder(order.store, order.name, order.contentHash) !== null) return null;
+    const lock = await lockFile(path);
+    if (lock.ok) return lock;
+    if (!told) order.onProgress(`waits: process ${lock.holder?.pid ?? 'of another bkg'} installs the same`);
+    await new Promise((resolve) => { setTimeout(resolve, WAIT_POLL_MS); });
+  }
+  return null;
+}
+
+const markOf = (order: InstallOrder): string => `install-${order.name}-${order.contentHash.slice(0, 16)}`;
+
+function endAll(mark: string): void {
+  for (const pid of survivors(mark)) kill(pid);
 }
 
 /** Null when it went well, else what to tell. */
-function runInstall(order: InstallOrder, cwd: string): Promise<string | null> {
+async function runInstall(order: InstallOrder, cwd: string): Promise<string | null> {
   const [file, ...rest] = order.argv;
+  if (file === undefined) return '`install` of its manifest is empty; name a command or leave it out';
+  if (order.signal.aborted) return 'bkg is stopping; it is installed at the next start';
   const passed = Object.fromEntries(Object.entries(order.env).filter((entry): entry is [string, string] => PASSED_ON.test(entry[0]) && entry[1] !== undefined));
-  const log = `${folderOf(order.store, order.name, order.contentHash)}.log`;
-  return new Promise((resolve) => {
-    const child = spawn(file!, rest, { cwd, env: pluginEnvironment(passed, {}), stdio: ['ignore', 'pipe', 'pipe'], detached: true });
-    const tail: string[] = [];
-    const hear = (line: string): void => {
-      if (line.trim() === '') return;
-      tail.push(line.trim());
-      if (tail.length > TAIL_LINES) tail.shift();
-      order.onProgress(line.trim());
-      void appendFile(log, `${line}\n`).catch(() => undefined);
-    };
-    createInterface({ input: child.stdout }).on('line', hear);
-    createInterface({ input: child.stderr }).on('line', hear);
-    const end = (): void => { if (child.pid !== undefined) try { process.kill(-child.pid, 'SIGKILL'); } catch { /* It has ended by itself. */ } };
-    const timer = setTimeout(() => { hear(`gave up after ${INSTALL_TIMEOUT_MS / 60_000} min`); end(); }, INSTALL_TIMEOUT_MS);
-    order.signal.addEventListener('abort', end, { once: true });
-    const finish = (message: string | null): void => {
+  await mkdir(dirname(cwd), { recursive: true });
+  const output = openOutput(`${cwd}.log`, order.onProgress);
+  const timeout_ms = order.timeout_ms ?? INSTALL_TIMEOUT_MS;
+  const end = await new Promise<string | null>((resolve) => {
+    const child = spawn(file, rest, { cwd, env: pluginEnvironment(passed, { BKG_INCARNATION: markOf(order) }), stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', output.taker());
+    let why: string | null = null;
+    const giveUp = (reason: string) => (): void => { why ??= reason; if (child.pid !== undefined) kill(-child.pid); };
+    const stopped = giveUp('bkg is stopping; it is installed at the next start');
+    const timer = setTimeout(giveUp(`it was given up after ${Math.ceil(timeout_ms / 1000)} s`), timeout_ms);
+    order.signal.addEventListener('abort', stopped, { once: true });
+    child.once('error', (error: NodeJS.ErrnoException) => { why ??= error.code === 'ENOENT' ? `"${file}" was not found; install it, then restart the plugin` : error.message; });
+    child.once('exit', (code, signal) => {
+      if (code !== 0) why ??= `it ended with ${signal ?? `exit code ${code}`}`;
+      if (child.pid !== undefined) kill(-child.pid);
+      endAll(markOf(order));
+      setTimeout(() => { child.stdout.destroy(); child.stderr.destroy(); }, CLOSE_WITHIN_MS).unref();
+    });
+    child.once('close', () => {
       clearTimeout(timer);
-      order.signal.removeEventListener('abort', end);
-      resolve(message);
-    };
-    child.once('error', (error: NodeJS.ErrnoException) => finish(error.code === 'ENOENT' ? `"${file}" was not found; install it, then restart the plugin` : error.message));
-    child.once('close', (code, signal) => finish(code === 0 ? null : `${order.argv.join(' ')} ended with ${signal ?? `exit code ${code}`}: ${tail.join(' | ')}`));
+      order.signal.removeEventListener('abort', stopped);
+      resolve(why);
+    });
   });
+  const tail = await output.close();
+  return end === null ? null : `\`${order.argv.join(' ')}\`: ${end}${tail === '' ? '' : `. Its last words: ${tail}`} (all of them: ${cwd}.log)`;
+}
+
+/** Keeps the bytes in a log up to its bound, tells each line, and remembers the last ones. */
+function openOutput(path: string, onLine: (line: string) => void) {
+  const log = createWriteStream(path, { mode: 0o600 });
+  // A full disk ends the install by itself; the log is not worth more.
+  log.on('error', () => undefined);
+  const tail: string[] = [];
+  const rests: (() => void)[] = [];
+  let bytes = 0;
+  const hear = (text: string): void => {
+    const line = stripVTControlCharacters(text).trim().slice(0, LINE_CHARS);
+    if (line === '') return;
+    tail.push(line);
+    if (tail.length > TAIL_LINES) tail.shift();
+    onLine(line);
+  };
+  return {
+    /** One for each stream: what one has begun, the other does not end. */
+    taker(): (text: string) => void {
+      let rest = '';
+      rests.push(() => hear(rest));
+      return (text) => {
+        bytes += Buffer.byteLength(text);
+        if (bytes <= LOG_BYTES) log.write(text);
+        const lines = (rest + text).split(/[\r\n]+/);
+        rest = (lines.pop() ?? '').slice(-LINE_CHARS);
+        lines.forEach(hear);
+      };
+    },
+    async close(): Promise<string> {
+      for (const last of rests) last();
+      await new Promise<void>((resolve) => { log.end(() => resolve()); });
+      return tail.join(' | ');
+    },
+  };
+}
+
+/** Kills a pid, or a group when negative. */
+function kill(target: number): void {
+  try {
+    process.kill(target, 'SIGKILL');
+  } catch {
+    // It has ended by itself: that is what was wanted.
+  }
 }
