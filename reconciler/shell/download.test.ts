@@ -1,7 +1,9 @@
 // Downloads from a real server on this machine that cuts, stalls, redirects, refuses and lies.
+import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
@@ -230,6 +232,29 @@ download('an address that is none, and a user in an address, are treated well', 
   const refused = await fetching(of, { kind: 'http', url: `http://me:hidden@127.0.0.1:${of.port}/gone.gguf` });
   assert.is(of.seen[0]?.authorization, `Basic ${Buffer.from('me:hidden').toString('base64')}`);
   assert.not.match(refused.ok ? '' : refused.message, /hidden/);
+  end(of);
+});
+
+/** A certificate for 127.0.0.1 that nobody but this machine's own list knows. */
+function ownCertificate(folder: string): { readonly key: Buffer; readonly cert: Buffer; readonly path: string } | null {
+  const [key, cert] = [join(folder, 'tls.key'), join(folder, 'tls.crt')];
+  const made = spawnSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2', '-subj', '/CN=own', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', cert]);
+  return made.status === 0 ? { key: readFileSync(key), cert: readFileSync(cert), path: cert } : null;
+}
+
+download('an authority the machine trusts is trusted', async () => {
+  const of = await world();
+  const own = ownCertificate(of.folder);
+  if (own === null) console.log('no openssl here: the test of own authorities is left out');
+  else {
+    // Read when the first https address is asked for, which is this one.
+    process.env['SSL_CERT_FILE'] = own.path;
+    const server = createSecureServer({ key: own.key, cert: own.cert }, (_, response) => response.end(bytes));
+    const port = await listen(server);
+    assert.is(reason(await fetching(of, { kind: 'http', url: `https://127.0.0.1:${port}/m.gguf` })), 'ok');
+    server.closeAllConnections();
+    server.close();
+  }
   end(of);
 });
 

@@ -25,7 +25,10 @@ const WAIT_POLL_MS = 250;
 /** Written last: a folder without it is not complete. */
 const DONE = '.bkg-installed';
 /** What package managers need of the surroundings to reach their registries and caches; none of it is a secret of bkg's. */
-const PASSED_ON = /^(npm_config_(?!local_prefix$|global_prefix$).+|(https?|no|all|ftp)_proxy|SSL_CERT_(FILE|DIR)|NODE_EXTRA_CA_CERTS|CURL_CA_BUNDLE|REQUESTS_CA_BUNDLE|(CARGO|RUSTUP|PIP|UV)_\w+|GOPROXY|GOPATH|XDG_CACHE_HOME)$/i;
+const PASSED_ON = /^(npm_config_(?!local_prefix$|global_prefix$).+|(https?|no|all|ftp)_proxy|SSL_CERT_(FILE|DIR)|NODE_(EXTRA_CA_CERTS|USE_SYSTEM_CA)|CURL_CA_BUNDLE|REQUESTS_CA_BUNDLE|(CARGO|RUSTUP|PIP|UV)_\w+|GOPROXY|GOPATH|XDG_CACHE_HOME)$/i;
+
+/** npm on a node that knows only its own authorities fails behind a company's proxy, after a minute of silence. */
+const TRUST = { NODE_USE_SYSTEM_CA: '1' };
 
 export type InstallOrder = {
   readonly name: string;
@@ -105,7 +108,7 @@ async function runInstall(order: InstallOrder, cwd: string): Promise<string | nu
   const output = openOutput(`${cwd}.log`, order.onProgress);
   const timeout_ms = order.timeout_ms ?? INSTALL_TIMEOUT_MS;
   const end = await new Promise<string | null>((resolve) => {
-    const child = spawn(file, rest, { cwd, env: pluginEnvironment(passed, { BKG_INCARNATION: markOf(order) }), stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+    const child = spawn(file, rest, { cwd, env: pluginEnvironment({ ...TRUST, ...passed }, { BKG_INCARNATION: markOf(order) }), stdio: ['ignore', 'pipe', 'pipe'], detached: true });
     for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', output.taker());
     let why: string | null = null;
     const giveUp = (reason: string) => (): void => { why ??= reason; if (child.pid !== undefined) kill(-child.pid); };
