@@ -252,6 +252,9 @@ download('an authority the machine trusts is trusted', async () => {
     const server = createSecureServer({ key: own.key, cert: own.cert }, (_, response) => response.end(bytes));
     const port = await listen(server);
     assert.is(reason(await fetching(of, { kind: 'http', url: `https://127.0.0.1:${port}/m.gguf` })), 'ok');
+    const other = await fetching(of, { kind: 'http', url: `https://localhost:${port}/m.gguf` });
+    assert.match(other.ok ? '' : other.message, /certificate is not trusted here \(ERR_TLS_CERT_ALTNAME_INVALID\)/);
+    assert.not(other.ok || other.transient, 'nothing changes by trying again');
     server.closeAllConnections();
     server.close();
   }

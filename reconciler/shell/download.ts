@@ -37,6 +37,9 @@ export type Fetched =
 type Fault = Extract<Fetched, { readonly ok: false }>;
 
 const PASSING: ReadonlySet<FetchFault> = new Set<FetchFault>(['Network', 'DiskFull', 'Aborted']);
+/** How OpenSSL and node name a certificate they do not accept. */
+const UNTRUSTED = /CERT|ISSUER|SELF_SIGNED/;
+
 const fault = (reason: FetchFault, message: string): Fault => ({ ok: false, reason, transient: PASSING.has(reason), message });
 
 /** Downloads under way by their part: two models of one source share the bytes, and the part has one writer. */
@@ -56,6 +59,7 @@ export async function fetchModel(order: FetchOrder): Promise<Fetched> {
     const code = (error as NodeJS.ErrnoException).code ?? '';
     if (code === 'ENOSPC' || code === 'EDQUOT') return fault('DiskFull', 'the disk is full; make room, it goes on from here');
     if (code === 'ERR_INVALID_URL') return fault('Invalid', `its address is none: ${order.source.kind === 'hf' ? `HF_ENDPOINT is "${order.env['HF_ENDPOINT'] ?? ''}"` : 'check the source'}`);
+    if (UNTRUSTED.test(code)) return { ...fault('Network', `${hostOf(order)}: its certificate is not trusted here (${code}); add its authority to the machine's list or name it in NODE_EXTRA_CA_CERTS, then start bkg anew`), transient: false };
     return fault('Network', `${hostOf(order)}: ${(error as Error).message}${code === '' ? '' : ` (${code})`}`);
   }
 }
