@@ -153,6 +153,26 @@ test('closing lets what is in flight finish and frees the ports', async () => {
   assert.is(refused, 'ECONNREFUSED');
 });
 
+test('retired doors take nothing new but finish what they have, answer for health, and leave the bus alone', async () => {
+  const held: ServerResponse[] = [];
+  const own = await openDoors({}, { dataPlane: (_request, response) => { held.push(response); } });
+  try {
+    const reply = own.send('/v1/slow');
+    await until(() => held.length === 1, 'the request is in flight');
+    own.retire();
+    const late = await own.send('/api/plugins');
+    assert.equal([late.status, late.body['code'], late.headers['retry-after'], late.headers['connection']], [503, 'Stopping', '5', 'close']);
+    const lateChat = await own.send('/v1/chat/completions', { method: 'POST', body: '{}' });
+    assert.equal([lateChat.status, (lateChat.body['error'] as Record<string, unknown>)['code']], [503, 'stopping']);
+    assert.is((await own.send('/health/live', { token: null })).status, 200);
+    assert.is.not((await own.send('/health', { door: 'bus' })).status, 503);
+    held[0]!.end('whole');
+    assert.is((await reply).text, 'whole');
+  } finally {
+    await own.close();
+  }
+});
+
 test('figures for Prometheus', async () => {
   const { text, headers } = await doors.send('/metrics');
   assert.match(String(headers['content-type']), 'text/plain');

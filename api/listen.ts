@@ -17,6 +17,7 @@ import { openRate } from './rate.ts';
 import type { House } from './route.ts';
 import { type Sockets, openSockets, refuseUpgrade } from './sockets.ts';
 import { tableOf } from './routes/table.ts';
+import { writeError } from './v1/errors.ts';
 
 /** Cookies and long bearer tokens fit; more is an attack on memory. */
 const HEADER_MAX_BYTES = 16 * 1024;
@@ -29,6 +30,8 @@ const KEEP_ALIVE_MS = 65_000;
 const SILENT_MAX_MS = WAIT_MAX_MS + 60_000;
 /** Requests in flight may finish for so long when bkg goes down. */
 const CLOSE_WITHIN_MS = 10_000;
+/** A restart of bkg takes about so long. */
+const BACK_AFTER_S = 5;
 
 export type ListenOptions = {
   readonly reconciler: Reconciler;
@@ -42,7 +45,12 @@ export type ListenOptions = {
   readonly version: string;
 };
 
-export type Listening = { readonly ports: Ports; close(): Promise<void> };
+export type Listening = {
+  readonly ports: Ports;
+  /** From now on new requests of people get 503; health answers and the bus goes on, for what is in flight may still need both. */
+  retire(): void;
+  close(): Promise<void>;
+};
 
 /** Opens all three ports. They are listening when this resolves. */
 export async function listen(o: ListenOptions): Promise<Listening> {
@@ -60,6 +68,7 @@ export async function listen(o: ListenOptions): Promise<Listening> {
   const upgrade = controlUpgrade(o, { sockets, live, ports });
   const bus = openBus({ reconciler: o.reconciler, adminToken: o.adminToken, log: o.log, sockets, live, talk });
   const servers: Server[] = [];
+  let retired = false;
   const open = async (name: keyof Ports, door: Door): Promise<void> => {
     const server = serverFor(o, door);
     servers.push(server);
@@ -72,14 +81,14 @@ export async function listen(o: ListenOptions): Promise<Listening> {
     meter.close();
   };
   try {
-    await open('web', { request: controlRequests(o, appFor(true)), upgrade });
-    await open('api', { request: controlRequests(o, appFor(false)), upgrade });
+    await open('web', { request: controlRequests(o, appFor(true), () => retired), upgrade });
+    await open('api', { request: controlRequests(o, appFor(false), () => retired), upgrade });
     await open('bus', { request: bus.request, upgrade: bus.upgrade });
   } catch (error) {
     await close();
     throw error;
   }
-  return { ports, close };
+  return { ports, retire: () => { retired = true; }, close };
 }
 
 type Door = { readonly request: RequestListener; readonly upgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void };
@@ -104,9 +113,21 @@ function serverFor(o: ListenOptions, door: Door): Server {
 
 const isDataPlane = (url: string): boolean => url.startsWith('/v1/') || url === '/v1';
 
+const isHealth = (url: string): boolean => /^\/health(?:[/?]|$)/.test(url);
+
+/** Whoever balances load asks the next one; whoever is a person tries again when bkg is back. */
+function refuseLate(request: IncomingMessage, response: ServerResponse): void {
+  const message = 'bkg is stopping and takes nothing new.';
+  request.resume();
+  response.setHeader('connection', 'close');
+  if (isDataPlane(request.url ?? '')) writeError(response, { status: 503, code: 'stopping', message, retryAfter_s: BACK_AFTER_S });
+  else writeRefusal(response, { status: 503, code: 'Stopping', detail: message, headers: { 'retry-after': String(BACK_AFTER_S) } });
+}
+
 /** The data plane does not pass through Koa: it costs more than the rest of the way together. */
-function controlRequests(o: ListenOptions, app: RequestListener): RequestListener {
+function controlRequests(o: ListenOptions, app: RequestListener, isRetired: () => boolean): RequestListener {
   return (request, response) => {
+    if (isRetired() && !isHealth(request.url ?? '')) return refuseLate(request, response);
     if (isDataPlane(request.url ?? '')) {
       // Its answers may be silent for as long as a model thinks; it keeps its own time.
       request.socket.setTimeout(0);

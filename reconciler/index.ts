@@ -141,6 +141,13 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
       await loop.turn();
       return { operation: `ask-${id}` };
     },
+    operation(id) {
+      const found = /^(edit|ask)-(\d{1,12})$/.exec(id);
+      const number = Number(found?.[2]);
+      if (found?.[1] === 'edit') return number <= current.seq ? { units: [], seq: number } : null;
+      const ask = store.asks().find((known) => known.id === number);
+      return ask === undefined ? null : { units: [`plugin/${ask.plugin}`], seq: current.seq };
+    },
     settled: (query) => settled(query, {
       snapshot: () => current,
       subscribe: (listener) => {

@@ -22,7 +22,7 @@ type Wanted = { readonly id: string; readonly seq: number; readonly operation: s
 async function whenDone(call: Call, wanted: Wanted): Promise<Answer> {
   const { reconciler } = call.house;
   const timeout_ms = durationOf(call.query, 'timeout', { otherwise_ms: DONE_WITHIN_MS, max_ms: WAIT_MAX_MS });
-  const settled = await reconciler.settled({ units: [`plugin/${wanted.id}`], seq: wanted.seq, timeout_ms, operation: wanted.operation });
+  const settled = await reconciler.settled({ units: [`plugin/${wanted.id}`], seq: wanted.seq, timeout_ms });
   const view = viewOf(reconciler.snapshot(), wanted.id);
   if (settled.outcome === 'timeout') return json({ operation: wanted.operation, message: settled.message, plugin: view }, { status: 202 });
   if (settled.outcome === 'converged' && wanted.done(view)) return json({ ...view, operation: wanted.operation });

@@ -50,15 +50,13 @@ function modelOf(call: Call): ModelView {
   return found;
 }
 
-/** `edit-12` has ended when revision-seq 12 has converged, an ask when it has done its work. */
+/** `edit-12` has ended when revision-seq 12 has converged, an ask when its plugin has. */
 async function operation(call: Call): Promise<Answer> {
   const id = call.params['id'] ?? '';
-  const found = /^(edit|ask)-(\d{1,12})$/.exec(id);
-  if (found === null) throw failure({ status: 404, code: 'OperationUnknown', detail: `There is no operation ${id}. Edits are named edit-<seq>, asks ask-<number>.` });
   const { reconciler } = call.house;
-  const seq = found[1] === 'edit' ? Number(found[2]) : reconciler.snapshot().seq;
-  if (seq > reconciler.snapshot().seq) throw failure({ status: 404, code: 'OperationUnknown', detail: `There is no operation ${id} yet.` });
-  const settled = await reconciler.settled({ units: [], seq, timeout_ms: 0, operation: id });
+  const about = reconciler.operation(id);
+  if (about === null) throw failure({ status: 404, code: 'OperationUnknown', detail: `There is no operation ${id}, or a newer one has taken its place. Edits are named edit-<seq>, asks ask-<number>.` });
+  const settled = await reconciler.settled({ ...about, timeout_ms: 0 });
   return json({ operation: id, outcome: settled.outcome === 'timeout' ? 'running' : settled.outcome, message: settled.message });
 }
 

@@ -19,6 +19,7 @@ export type Doors = TestHouse & {
   readonly logged: string[];
   send(path: string, o?: Send): Promise<Reply>;
   socket(path: string, o?: { readonly token?: string | null; readonly door?: 'web' | 'api' | 'bus'; readonly headers?: Readonly<Record<string, string>>; readonly protocols?: readonly string[] }): Promise<TestSocket>;
+  retire(): void;
   close(): Promise<void>;
 };
 
@@ -61,7 +62,7 @@ export async function openDoors(spec: HouseSpec = {}, more: Partial<ListenOption
   });
   const ports = listening.ports as Doors['ports'];
   return {
-    ...house, ports, logged, close: listening.close,
+    ...house, ports, logged, retire: listening.retire, close: listening.close,
     send: (path, o = {}) => send(ports[o.door ?? 'api'], path, o),
     socket: (path, o = {}) => openSocket(`ws://127.0.0.1:${ports[o.door ?? 'api']}${path}`, o),
   };

@@ -132,6 +132,7 @@ export function makeHouse(first: HouseSpec = {}): TestHouse {
       answers.ask(request);
       return { operation: `ask-${house.asks.length}` };
     },
+    operation: (id) => (id === 'edit-2' ? { units: [], seq: 2 } : null),
     settled: async () => answers.settled,
     history: () => [{ seq: 1, revision: revisionOf(text), at: '2026-01-01T00:00:00.000Z', actor: 'file', source: 'file', valid: true }],
     events: (query) => answers.events.filter((event) => event.seq > query.after).slice(-query.limit),

@@ -54,6 +54,7 @@ export async function up(context: Context, options: { readonly takeover: boolean
   const mode = await stopped;
   progress.close();
   log.info(mode === 'stop' ? 'ending: requests in flight finish, then every plugin stops' : 'leaving: the plugins go on running for the next bkg');
+  doors.retire();
   await reconciler.close(mode);
   await doors.close();
   await plane.close();

@@ -190,12 +190,14 @@ export type Reconciler = {
   /** The plan as it stands, or the one a text would lead to. */
   plan(text?: string): Promise<{ readonly plan: PlanView; readonly problems: readonly Problem[]; readonly diff: string }>;
   patch(request: PatchRequest): Promise<PatchResult>;
-  /** Returns the operation's id; `settled` tells its end. */
+  /** Returns the operation's id: ask-N. */
   ask(request: AskRequest): Promise<{ readonly operation: string }>;
+  /** What `settled` is to be asked about an operation: `edit-N` or `ask-N`; null when there is none, or a newer ask of the same kind has taken its place. */
+  operation(id: string): { readonly units: readonly string[]; readonly seq: number } | null;
   /**
    * Waits until every named unit (all when empty) has converged on at least revision-seq `seq`, or cannot, or time is up.
    */
-  settled(query: { readonly units: readonly string[]; readonly seq: number; readonly timeout_ms: number; readonly operation?: string }):
+  settled(query: { readonly units: readonly string[]; readonly seq: number; readonly timeout_ms: number }):
     Promise<{ readonly outcome: 'converged' | 'failed' | 'timeout'; readonly message: string }>;
   history(query: { readonly limit: number }): readonly { readonly seq: number; readonly revision: string; readonly at: string; readonly actor: string; readonly source: string; readonly valid: boolean }[];
   events(query: { readonly limit: number; readonly after: number }): readonly HouseEvent[];
