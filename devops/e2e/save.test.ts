@@ -28,17 +28,17 @@ test('broken saves stop nothing, name their line, and the next good one converge
   try {
     const pids = await pidsOf(house);
     const before = await fileOf(house);
-    const broken: readonly (readonly [what: string, text: string, code: RegExp, line: number | null])[] = [
+    const broken: readonly (readonly [what: string, text: string, code: RegExp, line: number])[] = [
       ['bad YAML', `${file('second')}  three: use: ./plugins/echo\n`, /Yaml/, 5],
       ['an unknown key', file('second').replace('plugins:', 'plugins:\n  three: { ussee: ./plugins/echo }'), /UnknownKey/, 3],
       ['half of the file', 'version: 1\nplugins:\n  one: { use: ./plu', /Yaml/, 3],
-      ['an empty file', '', /./, null],
+      ['an empty file', '', /FileEmpty/, 1],
     ];
     for (const [what, text, code, line] of broken) {
       house.save(text);
       const found = await until(`${what} is noticed`, async () => { const now = await fileOf(house); return now.problems.some((problem) => code.test(problem.code)) && !now.valid ? now : null; });
       assert.is(found.inForce, before.inForce, what);
-      if (line !== null) assert.ok(found.problems.some((problem) => problem.line === line), `${what}: ${JSON.stringify(found.problems)}`);
+      assert.ok(found.problems.some((problem) => problem.line === line), `${what}: ${JSON.stringify(found.problems)}`);
       assert.equal(await pidsOf(house), pids, what);
       assert.is(await greetingOf(house), 'first', what);
       const live = await house.ask('/health/live');

@@ -18,12 +18,16 @@ export type Desire = { readonly value: Json | null; readonly desired: Desired | 
 /** Pure but for reading manifests. `desired` is null when a problem of severity error stands. */
 export async function desire(text: string, revision: string, from: DesirePlace): Promise<Desire> {
   const parsed = await parseFile(text);
-  if (parsed.value === null || hasErrors(parsed.problems)) return { value: parsed.value, desired: null, problems: parsed.problems };
+  if (hasErrors(parsed.problems)) return { value: parsed.value, desired: null, problems: parsed.problems };
+  if (parsed.value === null) return { value: null, desired: null, problems: [EMPTY] };
   const base = { configFolder: dirname(from.config), installation: from.installation };
   const packages = await readPackages(parsed.value, { ...base, env: from.env });
   const resolved = resolve({ declared: parsed.value, revision, packages, env: from.env, hash: sha256, seal: from.seal, base });
   const problems = [...parsed.problems, ...(await place(resolved.problems, text))];
   return { value: parsed.value, desired: hasErrors(problems) ? null : resolved.desired, problems };
 }
+
+/** Half a save, or a slip of the hand: never the wish to stop everything. */
+const EMPTY: Problem = { code: 'FileEmpty', pointer: '', line: 1, column: 1, severity: 'error', message: 'The file declares nothing.', hint: 'An appliance without plugins is `version: 1`.' };
 
 export const hasErrors = (problems: readonly Problem[]): boolean => problems.some((problem) => problem.severity === 'error');

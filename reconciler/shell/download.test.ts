@@ -22,6 +22,8 @@ const listen = (server: Server): Promise<number> => new Promise((resolve) => {
   server.listen(0, '127.0.0.1', () => resolve((server.address() as { readonly port: number }).port));
 });
 
+const worlds: World[] = [];
+
 async function world(): Promise<World> {
   const state = { folder: mkdtempSync(join(tmpdir(), 'download-')), seen: [] as Seen[], cut: false, changed: false, ranges: true, stalls: false, liesAboutRange: false, linked: null as string | null };
   const answer = (request: IncomingMessage, response: ServerResponse): void => {
@@ -45,7 +47,9 @@ async function world(): Promise<World> {
   const servers = [createServer(answer), createServer(answer)];
   const other = await listen(servers[1]!);
   const port = await listen(servers[0]!);
-  return Object.assign(state, { port, servers });
+  const made = Object.assign(state, { port, servers });
+  worlds.push(made);
+  return made;
 }
 
 const end = (of: World): void => {
@@ -53,7 +57,7 @@ const end = (of: World): void => {
     server.closeAllConnections();
     server.close();
   }
-  rmSync(of.folder, { recursive: true });
+  rmSync(of.folder, { recursive: true, force: true });
 };
 
 const fetching = (of: World, source: ModelSource, more: { readonly sha256?: string | null; readonly signal?: AbortSignal; readonly env?: Record<string, string>; readonly stall_ms?: number; readonly onProgress?: (bytes: number, total: number | null) => void } = {}): Promise<Fetched> =>
@@ -62,6 +66,8 @@ const from = (of: World, name = 'm.gguf'): ModelSource => ({ kind: 'http', url: 
 const reason = (fetched: Fetched): string => (fetched.ok ? 'ok' : fetched.reason);
 
 const download = suite('download');
+// Also after a failure: what listens on would keep the process alive.
+download.after.each(() => worlds.splice(0).forEach(end));
 
 download('keeps bytes under their hash, tells its progress, and fetches a known hash only once', async () => {
   const of = await world();
@@ -73,7 +79,6 @@ download('keeps bytes under their hash, tells its progress, and fetches a known 
   assert.equal(await fetching(of, from(of), { sha256 }), first);
   assert.is(of.seen.length, 1);
   assert.equal(readdirSync(join(of.folder, 'partial')), []);
-  end(of);
 });
 
 download('a cut connection goes on from where it was; a file that changed meanwhile begins again', async () => {
@@ -82,13 +87,14 @@ download('a cut connection goes on from where it was; a file that changed meanwh
   assert.is(reason(await fetching(of, from(of))), 'Network');
   of.cut = false;
   assert.ok((await fetching(of, from(of), { sha256 })).ok);
-  assert.is(of.seen[1]?.range, `bytes=${CUT_AT}-`);
+  // What was on its way when the connection broke is lost.
+  const from_bytes = Number(/^bytes=(\d+)-$/.exec(of.seen[1]?.range ?? '')?.[1]);
+  assert.ok(from_bytes > 0 && from_bytes <= CUT_AT, of.seen[1]?.range);
   assert.is(of.seen.length, 2);
   of.cut = true;
   assert.is(reason(await fetching(of, from(of, 'again/m.gguf'))), 'Network');
   Object.assign(of, { cut: false, changed: true });
   assert.ok((await fetching(of, from(of, 'again/m.gguf'), { sha256: null })).ok);
-  end(of);
 });
 
 download('stopped in the middle it keeps what it has', async () => {
@@ -97,7 +103,6 @@ download('stopped in the middle it keeps what it has', async () => {
   const stopped = await fetching(of, from(of), { signal: stop.signal, onProgress: () => stop.abort() });
   assert.is(reason(stopped), 'Aborted');
   assert.ok((await fetching(of, from(of), { sha256 })).ok);
-  end(of);
 });
 
 download('a wrong hash is put apart and never served', async () => {
@@ -105,7 +110,6 @@ download('a wrong hash is put apart and never served', async () => {
   assert.is(reason(await fetching(of, from(of), { sha256: 'a'.repeat(64) })), 'HashMismatch');
   assert.ok(existsSync(join(of.folder, 'quarantine', `${sha256}.gguf`)));
   assert.equal(readdirSync(join(of.folder, 'sha256')), []);
-  end(of);
 });
 
 download('a token goes to its hub and nowhere else', async () => {
@@ -114,15 +118,15 @@ download('a token goes to its hub and nowhere else', async () => {
   const fetched = await fetching(of, { kind: 'hf', org: 'o', repo: 'r', path: 'sub/moved.gguf', revision: 'main' }, { env, sha256: null });
   assert.ok(fetched.ok);
   assert.equal(of.seen.map((seen) => [seen.url, seen.authorization]), [['/o/r/resolve/main/sub/moved.gguf', 'Bearer hf_secret'], ['/m.gguf', undefined]]);
-  end(of);
 });
 
 download('says what is wrong: nothing there, no access, nobody listens', async () => {
   const of = await world();
   assert.is(reason(await fetching(of, from(of, 'gone.gguf'))), 'NotFound');
   assert.is(reason(await fetching(of, from(of, 'gated.gguf'))), 'Unauthorized');
+  const other = await world();
   end(of);
-  assert.is(reason(await fetchModel({ source: { kind: 'http', url: `http://127.0.0.1:${of.port}/m.gguf` }, sha256: null, folder: mkdtempSync(join(tmpdir(), 'download-')), env: {}, signal: new AbortController().signal, onProgress: () => undefined })), 'Network');
+  assert.is(reason(await fetching(other, from(of))), 'Network');
 });
 
 download('a file of the owner\'s is used where it lies, if it is what it should be', async () => {
@@ -134,7 +138,6 @@ download('a file of the owner\'s is used where it lies, if it is what it should 
   writeFileSync(path, 'no model at all');
   assert.is(reason(await fetching(of, { kind: 'file', path })), 'Invalid');
   assert.is(reason(await fetching(of, { kind: 'file', path: `${path}.nowhere` })), 'NotFound');
-  end(of);
 });
 
 download('a connection that gives no byte is given up, what came is kept', async () => {
@@ -145,8 +148,9 @@ download('a connection that gives no byte is given up, what came is kept', async
   assert.ok(!stalled.ok && stalled.transient && stalled.message.includes(`127.0.0.1:${of.port}`), stalled.ok ? '' : stalled.message);
   of.stalls = false;
   assert.ok((await fetching(of, from(of), { sha256 })).ok);
-  assert.is(of.seen[1]?.range, `bytes=${CUT_AT}-`);
-  end(of);
+  // What was on its way when the connection broke is lost.
+  const from_bytes = Number(/^bytes=(\d+)-$/.exec(of.seen[1]?.range ?? '')?.[1]);
+  assert.ok(from_bytes > 0 && from_bytes <= CUT_AT, of.seen[1]?.range);
 });
 
 download('a part that is the whole already is taken; one that is longer, or answered by another range, is begun anew', async () => {
@@ -179,7 +183,6 @@ download('a part that is the whole already is taken; one that is longer, or answ
   // Asked without a range it sends from the second byte on: that is no GGUF, and not taken for one.
   assert.is(reason(lied), 'Invalid');
   assert.ok((await fetching(of, from(of), { sha256 })).ok);
-  end(of);
 });
 
 download('what cannot pass by itself is told from what can', async () => {
@@ -191,7 +194,6 @@ download('what cannot pass by itself is told from what can', async () => {
   };
   assert.equal([await transient(from(of, 'gone.gguf')), await transient(from(of, 'gated.gguf')), await transient(from(of), { sha256: 'a'.repeat(64) })], [false, false, false]);
   assert.equal([await transient(from(of, 'broken.gguf')), await transient({ kind: 'file', path: join(of.folder, 'later.gguf') })], [true, true]);
-  end(of);
 });
 
 download('two models of one source share one download', async () => {
@@ -206,7 +208,6 @@ download('two models of one source share one download', async () => {
   const second = fetching(of, from(of), { sha256 });
   assert.is(reason(await first), 'Aborted');
   assert.is((await second).ok, true);
-  end(of);
 });
 
 download('the hash a hub tells is held against the bytes, and a known one is not fetched again', async () => {
@@ -223,7 +224,6 @@ download('the hash a hub tells is held against the bytes, and a known one is not
   let most = 0;
   assert.equal(await fetching(of, { ...source, revision: 'other' }, { env, onProgress: (now) => { most = Math.max(most, now); } }), first);
   assert.is(most, 0, 'no byte of it came again');
-  end(of);
 });
 
 download('an address that is none, and a user in an address, are treated well', async () => {
@@ -232,7 +232,6 @@ download('an address that is none, and a user in an address, are treated well', 
   const refused = await fetching(of, { kind: 'http', url: `http://me:hidden@127.0.0.1:${of.port}/gone.gguf` });
   assert.is(of.seen[0]?.authorization, `Basic ${Buffer.from('me:hidden').toString('base64')}`);
   assert.not.match(refused.ok ? '' : refused.message, /hidden/);
-  end(of);
 });
 
 /** A certificate for 127.0.0.1 that nobody but this machine's own list knows. */
@@ -258,7 +257,6 @@ download('an authority the machine trusts is trusted', async () => {
     server.closeAllConnections();
     server.close();
   }
-  end(of);
 });
 
 download.run();
