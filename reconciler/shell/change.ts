@@ -2,11 +2,12 @@
 import { readFile } from 'node:fs/promises';
 import type { Desired, Json } from '../core/types.ts';
 import { commit } from './commit.ts';
-import { parseFile, revisionOf } from './declare.ts';
+import { revisionOf } from './declare.ts';
 import { desire, hasErrors, type DesirePlace } from './desire.ts';
 import { unifiedDiff } from './diff.ts';
 import type { PatchRequest, PatchResult, PlanView } from './door.ts';
-import { edit } from './splice.ts';
+import { editFile, parseFile } from './parsing.ts';
+import type { Edited } from './splice.ts';
 
 /** An edit that names no revision is tried again on what an editor saved meanwhile, so often. */
 const RACE_TRIES = 8;
@@ -55,7 +56,7 @@ async function change(options: ChangeOptions, request: PatchRequest): Promise<Pa
 async function attempt(options: ChangeOptions, request: PatchRequest): Promise<PatchResult> {
   const { text, revision } = await readDeclared(options.config);
   if (request.ifRevision !== null && request.ifRevision !== revision) return stale(options, request, { text, revision });
-  const edited = textAfter(text, request);
+  const edited = await textAfter(text, request);
   if (!edited.ok) return { ok: false, code: 'Refused', problems: [edited.problem] };
   const next = revisionOf(edited.text);
   const found = await desire(edited.text, next, options);
@@ -69,14 +70,14 @@ async function attempt(options: ChangeOptions, request: PatchRequest): Promise<P
   return { ...base, changed: true, seq: await options.takeIn() };
 }
 
-const textAfter = (text: string, request: PatchRequest): ReturnType<typeof edit> =>
-  'text' in request.change ? { ok: true, text: request.change.text, splices: [] } : edit(text, request.change.operations);
+const textAfter = async (text: string, request: PatchRequest): Promise<Edited> =>
+  ('text' in request.change ? { ok: true, text: request.change.text, splices: [] } : editFile(text, request.change.operations));
 
 /** What the caller wanted and what happened meanwhile, both against the revision the caller saw. */
-function stale(options: ChangeOptions, request: PatchRequest, now: { readonly text: string; readonly revision: string }): PatchResult {
+async function stale(options: ChangeOptions, request: PatchRequest, now: { readonly text: string; readonly revision: string }): Promise<PatchResult> {
   const base = request.ifRevision === null ? null : options.textOf(request.ifRevision);
   if (base === null) return { ok: false, code: 'Stale', revision: now.revision, base: request.ifRevision, yours: null, theirs: null };
-  const wanted = textAfter(base, request);
+  const wanted = await textAfter(base, request);
   return {
     ok: false, code: 'Stale', revision: now.revision, base: request.ifRevision,
     yours: wanted.ok ? unifiedDiff(base, wanted.text, { from: 'base', to: 'yours' }) : null,

@@ -2,7 +2,9 @@
 import { isDeepStrictEqual } from 'node:util';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { parseFile, parseText, place, revisionOf } from './declare.ts';
+import { parseText, revisionOf } from './declare.ts';
+import { editFile, parseFile, place } from './parsing.ts';
+import { edit } from './splice.ts';
 import { styles } from './fixtures/styles.ts';
 import type { Problem } from '../core/types.ts';
 
@@ -161,6 +163,14 @@ test('1,000 plugins and 1,000 keys do not hold up the event loop', async () => {
   assert.is(Object.keys((value as { plugins: object }).plugins).length, 1_000);
   assert.ok(turns > 0, 'timers ran meanwhile');
   console.log(`1,000 plugins and 1,000 keys: ${Math.round(performance.now() - began)} ms, ${turns} turns of the loop`);
+});
+
+test('a large file is edited beside the event loop, as a small one is here', async () => {
+  const text = `${LARGE}version: 1 # kept\nplugins:\n  a: { state: running }\n`;
+  const operations = [{ op: 'replace' as const, path: '/plugins/a/state', value: 'stopped' }];
+  assert.equal(await editFile(text, operations), edit(text, operations));
+  const refused = await editFile(`${LARGE}a: [`, operations);
+  assert.is(refused.ok, false);
 });
 
 test('a revision is the sha256 of the bytes', () => {

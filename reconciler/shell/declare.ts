@@ -1,14 +1,9 @@
-// Parses bkg.yaml: plain data, and every mistake with its line. Large files are parsed beside the event loop.
+// Parses bkg.yaml: plain data, and every mistake with its line.
 import { createHash } from 'node:crypto';
-import { Worker } from 'node:worker_threads';
 import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, type Document, type Node, type ParsedNode } from 'yaml';
 import { pointerOf, tokensOf } from '../../schema/pointer.ts';
 import type { Json, Problem } from '../core/types.ts';
 
-/** Above this a parse would hold up requests: it goes to a worker. */
-const WORKER_ABOVE_CHARS = 64 * 1024;
-/** The worker's memory is given back after this long without work. */
-const WORKER_IDLE_MS = 30_000;
 /** Nodes that aliases may expand to, all together: a "billion laughs" file ends here. */
 const MAX_ALIAS_NODES = 100_000;
 /** No honest file comes near; what reads the values later need not fear for its stack. */
@@ -33,64 +28,6 @@ export function parseText(text: string): Parsed {
   const value = read(reading, doc.contents);
   if (reading.problems.length > 0) return { value: null, problems: reading.problems, locate };
   return { value: fillSections(value), problems: [], locate };
-}
-
-// ─── Beside the event loop ──────────────────────────────────────────────────────────────────────────────────────────────
-
-export type WorkerRequest = { readonly id: number; readonly text: string; readonly pointers: readonly string[] | null };
-export type WorkerAnswer = { readonly id: number; readonly value: Json | null; readonly problems: readonly Problem[]; readonly places: readonly (Place | null)[] };
-
-let worker: { readonly thread: Worker; readonly waiting: Map<number, (answer: WorkerAnswer) => void>; idle: NodeJS.Timeout | null } | null = null;
-let requests = 0;
-
-/** As `parseText`, without holding up the event loop for a large text. */
-export async function parseFile(text: string): Promise<Pick<Parsed, 'value' | 'problems'>> {
-  if (text.length <= WORKER_ABOVE_CHARS) return parseText(text);
-  return askWorker({ text, pointers: null });
-}
-
-/** Fills in line and column of problems that know only their pointer. */
-export async function place(problems: readonly Problem[], text: string): Promise<readonly Problem[]> {
-  if (problems.length === 0) return problems;
-  const pointers = problems.map((problem) => problem.pointer);
-  const places = text.length <= WORKER_ABOVE_CHARS ? pointers.map(parseText(text).locate) : (await askWorker({ text, pointers })).places;
-  return problems.map((problem, index) => (problem.line === null ? { ...problem, line: places[index]?.line ?? null, column: places[index]?.column ?? null } : problem));
-}
-
-function askWorker(request: Omit<WorkerRequest, 'id'>): Promise<WorkerAnswer> {
-  const own = (worker ??= startWorker());
-  if (own.idle !== null) clearTimeout(own.idle);
-  requests += 1;
-  const id = requests;
-  return new Promise((resolve) => {
-    own.waiting.set(id, resolve);
-    own.thread.ref();
-    own.thread.postMessage({ ...request, id } satisfies WorkerRequest);
-  });
-}
-
-function startWorker(): NonNullable<typeof worker> {
-  const thread = new Worker(new URL('./declare.worker.ts', import.meta.url), { execArgv: [] });
-  const own: NonNullable<typeof worker> = { thread, waiting: new Map(), idle: null };
-  // A worker that dies answers for all it had been asked; the next question starts another.
-  thread.once('error', (error) => {
-    if (worker === own) worker = null;
-    const problem: Problem = { code: 'YamlUnreadable', pointer: '', line: null, column: null, message: `This file could not be read: ${error.message}`, hint: 'Is it much larger than it need be?', severity: 'error' };
-    for (const [id, resolve] of own.waiting) resolve({ id, value: null, problems: [problem], places: [] });
-  });
-  thread.on('message', (answer: WorkerAnswer) => {
-    own.waiting.get(answer.id)?.(answer);
-    own.waiting.delete(answer.id);
-    if (own.waiting.size > 0) return;
-    thread.unref();
-    own.idle = setTimeout(() => {
-      if (worker === own) worker = null;
-      void thread.terminate();
-    }, WORKER_IDLE_MS);
-    own.idle.unref();
-  });
-  thread.unref();
-  return own;
 }
 
 // ─── Values ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

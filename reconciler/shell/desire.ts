@@ -2,7 +2,7 @@
 import { dirname } from 'node:path';
 import { resolve } from '../core/resolve.ts';
 import type { Desired, Json, Problem } from '../core/types.ts';
-import { parseFile, place } from './declare.ts';
+import { parseFile, place } from './parsing.ts';
 import { readPackages } from './packages.ts';
 import { sha256 } from './secrets.ts';
 
