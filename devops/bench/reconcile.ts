@@ -9,6 +9,8 @@ const SIZES = [1, 10, 100, 1_000] as const;
 /** Bounds of edit → spawned; none where none is promised. */
 const SPAWNED_BOUND_MS: Readonly<Record<number, number>> = { 10: 250, 1_000: 500 };
 const EDITS = 7;
+const KILLS = 3;
+const RESPAWN_BOUND_MS = 100;
 const IDLE_MS = 10_000;
 /** After the last change: garbage is collected, caches are written. */
 const CALM_MS = 3_000;
@@ -84,6 +86,31 @@ async function atSize(units: number): Promise<readonly Row[]> {
   }
 }
 
+/** `kill -9` of a plugin, each time on a fresh bkg so that no back-off counts: from its end being seen to the next process. */
+async function killed(): Promise<readonly Row[]> {
+  const spawned: number[] = [];
+  for (let round = 0; round < KILLS; round += 1) {
+    const house = await appliance({ yaml: yamlOf(10, 'g0'), env: { BKG_LOG_LEVEL: 'warn' } });
+    try {
+      const { pid } = await reaches(house, 'one', 'running');
+      const last = (await eventsAfter(house, 0)).at(-1)?.seq ?? 0;
+      process.kill(pid ?? 0, 'SIGKILL');
+      const at = (events: readonly HouseEvent[], reason: string): number | null => {
+        const found = events.find((event) => event.reason === reason && event.unit.startsWith('plugin/one'));
+        return found === undefined ? null : Date.parse(found.at);
+      };
+      spawned.push(await until('the next process is there', async () => {
+        const events = await eventsAfter(house, last);
+        const [seen, started] = [at(events, 'PluginFailed'), at(events, 'PluginStarted')];
+        return seen === null || started === null ? null : { took_ms: started - seen };
+      }).then(({ took_ms }) => took_ms));
+    } finally {
+      await house.dispose();
+    }
+  }
+  return [below('kill -9 of a plugin: exit seen → spawned', { value: Math.max(...spawned), unit: 'ms', bound: RESPAWN_BOUND_MS })];
+}
+
 async function flooded(): Promise<Row> {
   const house = await appliance({ yaml: 'version: 1\nplugins:\n  flood: { use: ./plugins/trouble, config: { mode: floods } }\n', env: { BKG_LOG_LEVEL: 'warn' } });
   try {
@@ -113,7 +140,7 @@ async function idle(): Promise<readonly Row[]> {
 export async function run(): Promise<readonly Row[]> {
   const rows: Row[] = [];
   for (const units of SIZES) rows.push(...(await atSize(units)));
-  rows.push(await flooded(), ...(await idle()));
+  rows.push(...(await killed()), await flooded(), ...(await idle()));
   const spawnedAt = (units: number): number => rows.find((row) => row.name === `${units.toLocaleString('en')} unit${units === 1 ? '' : 's'}: edit on disk → spawned`)?.value ?? Number.NaN;
   rows.push({ name: 'edit → spawned, 1,000 units against 1', value: spawnedAt(1_000) / spawnedAt(1), unit: '×' });
   return rows;
