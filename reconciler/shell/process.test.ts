@@ -27,15 +27,16 @@ async function until<T>(what: string, look: () => T | null | undefined | false):
 /** A folder for logs, gone afterwards together with every process a test started. */
 async function inFolder(body: (folder: string, start: (argv: readonly string[], env?: Record<string, string>) => ReturnType<typeof startIn>) => Promise<void>): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'bkg-process-'));
-  const incarnations: string[] = [];
+  const started: Awaited<ReturnType<typeof startIn>>[] = [];
   try {
     await body(folder, async (argv, env = {}) => {
       const begun = await startIn(folder, argv, env);
-      incarnations.push(begun.incarnation);
+      started.push(begun);
       return begun;
     });
   } finally {
-    for (const incarnation of incarnations) for (const pid of survivors(incarnation)) process.kill(pid, 'SIGKILL');
+    // By their groups too: one of the fixtures wipes its child's environment, and no mark leads to that one.
+    await Promise.all(started.filter((begun) => begun.spawned.ok).map((begun) => stopGroup({ ...running(begun), signal: 'SIGTERM', grace_ms: 0 })));
     rmSync(folder, { recursive: true, force: true });
   }
 }
