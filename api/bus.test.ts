@@ -67,10 +67,10 @@ test('the provider is named, or the readiest', async () => {
   doors.show({ plugins: plugins(['llm.chat', 'x.y'], [{ id: 'lazy', state: 'ondemand', status: 'stopped', route: 'asleep', capabilities: [chat] }]).toReversed() });
   assert.is((await call('/invoke/llm.chat')).status, 200);
   assert.is(doors.leases.at(-1)?.plugin, 'echo');
-  doors.answers.ask = (ask) => { if (ask.kind === 'wake') setImmediate(() => doors.show({ plugins: plugins(['llm.chat'], [{ id: 'lazy', port: plugin.port, capabilities: [chat] }]) })); };
+  doors.answers.lease = (id, at) => { if (id === 'lazy' && at === null) setImmediate(() => doors.show({ plugins: plugins(['llm.chat'], [{ id: 'lazy', port: plugin.port, capabilities: [chat] }]) })); };
   assert.is((await call('/invoke/llm.chat?plugin=lazy')).status, 200);
-  assert.equal([doors.leases.at(-1)?.plugin, doors.asks.at(-1)?.actor], ['lazy', { name: 'caller', source: 'plugin' }]);
-  doors.answers.ask = () => undefined;
+  assert.equal([doors.leases.at(-1)?.plugin, doors.leases.at(-1)?.at], ['lazy', [null, 'inc-lazy']]);
+  doors.answers.lease = () => undefined;
   assert.is((await call('/invoke/llm.chat?plugin=nobody')).body['code'], 'CapabilityUnknown');
   doors.show({ plugins: plugins(['x.y']) });
   assert.is((await call('/invoke/x.y')).status, 404);

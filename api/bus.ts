@@ -103,7 +103,7 @@ async function answer(o: BusOptions, request: IncomingMessage, response: ServerR
   response.once('close', () => controller.abort());
   await invoke({
     reconciler: o.reconciler, plugin, capability, input: bytes.length === 0 ? {} : (jsonOf(bytes) as Json),
-    actor: { name: caller.plugin, source: 'plugin' }, headers: request.headers, signal: controller.signal,
+    headers: request.headers, signal: controller.signal,
   }, response);
 }
 

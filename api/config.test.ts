@@ -143,7 +143,7 @@ test('dry runs and waits', async () => {
   const body = { state: 'stopped' };
   const dry = await write('/api/config/plugins/echo?dryRun=true&wait=converged', { type: MERGE, body });
   assert.equal([dry.status, dry.body['operation'], dry.body['dryRun'], doors.patches[0]?.dryRun], [200, null, true, true]);
-  const done: PatchResult = { ok: true, revision: revisionOf(TEXT), seq: 5, changed: true, diff: '', problems: [], plan: { revision: 'r', converged: false, actions: [{ do: 'stop', unit: 'plugin/echo#0', because: 'declared' }] } };
+  const done: PatchResult = { ok: true, revision: revisionOf(TEXT), seq: 5, changed: true, diff: '', problems: [], units: ['plugin/echo#0'], plan: { revision: 'r', converged: false, actions: [{ do: 'stop', unit: 'plugin/echo#0', because: 'declared' }, { do: 'wait', unit: 'plugin/broken#0', because: 'it failed' }] } };
   doors.answers.patch = () => done;
   const asked: unknown[] = [];
   const { settled } = doors.reconciler;

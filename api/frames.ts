@@ -29,8 +29,8 @@ export const gapFrame = (id: string, gap: { readonly dropped: number; readonly a
   ({ topic: 'logs', id, level: 'warn', message: `${gap.dropped} lines left out: this connection does not read fast enough. GET /api/plugins/${id}/logs has them.`, ts: gap.at, fields: { gap: gap.dropped } });
 
 export function telemetryFrame(plugin: PluginView): TelemetryFrame {
-  const { cpu, mem, throughput, uptime, requests, errors, lastError, restarts, own } = plugin.telemetry;
-  return { topic: 'telemetry', id: plugin.id, cpu, mem, throughput, uptime, requests, errors, lastError, restarts, own: { ...own } };
+  const { cpu, mem, throughput, uptime, requests, inFlight, errors, lastError, restarts, own } = plugin.telemetry;
+  return { topic: 'telemetry', id: plugin.id, cpu, mem, throughput, uptime, requests, inFlight, errors, lastError, restarts, own: { ...own } };
 }
 
 export const modelFrame = (model: ModelView): ModelFrame =>

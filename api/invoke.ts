@@ -2,18 +2,17 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import { Agent, request } from 'undici';
-import type { Actor, Capability, Json, Reconciler, Route } from '../reconciler/index.ts';
+import type { Capability, Json, Lease, Reconciler, Route } from '../reconciler/index.ts';
 import { validateConfig } from '../schema/validate.ts';
 import { admit } from './limits.ts';
 import { type Refusal, failure } from './problem.ts';
-import { READY_WITHIN_MS, whenReady } from './ready.ts';
+import { whenReady } from './ready.ts';
 
 export type InvokeOrder = {
   readonly reconciler: Reconciler;
   readonly plugin: string;
   readonly capability: string;
   readonly input: Json;
-  readonly actor: Actor;
   /** Of the caller; only what the plugin may need of them is passed on. */
   readonly headers: IncomingHttpHeaders;
   readonly signal: AbortSignal;
@@ -49,8 +48,8 @@ export async function invoke(order: InvokeOrder, response: ServerResponse): Prom
   }
   try {
     // Held from here on: a plugin that is waiting for its first request must not fall asleep over it.
-    const lease = reconciler.lease(plugin);
-    const outcome = await forward(order, { capability, headers: Object.fromEntries(admission.headers) }, response).catch((error: unknown) => ({ error: messageOf(error), thrown: error }));
+    const lease = reconciler.lease(plugin, route.state === 'ready' ? route.incarnation : null);
+    const outcome = await forward(order, { capability, lease, headers: Object.fromEntries(admission.headers) }, response).catch((error: unknown) => ({ error: messageOf(error), thrown: error }));
     lease.end({ error: outcome.error });
     if ('thrown' in outcome) throw outcome.thrown;
   } finally {
@@ -61,9 +60,10 @@ export async function invoke(order: InvokeOrder, response: ServerResponse): Prom
 type Outcome = { readonly error: string | null };
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
-async function forward(order: InvokeOrder, about: { readonly capability: Capability; readonly headers: OutgoingHttpHeaders }, response: ServerResponse): Promise<Outcome> {
+async function forward(order: InvokeOrder, about: { readonly capability: Capability; readonly lease: Lease; readonly headers: OutgoingHttpHeaders }, response: ServerResponse): Promise<Outcome> {
   const { capability } = about;
-  const ready = await whenReady(order.reconciler, order.plugin, { actor: order.actor, timeout_ms: READY_WITHIN_MS, signal: order.signal });
+  const ready = await whenReady(order.reconciler, order.plugin, order.signal);
+  about.lease.at(ready.incarnation);
   const hasBody = capability.method !== 'GET' && capability.method !== 'DELETE';
   const headers: Record<string, string> = { authorization: `Bearer ${ready.inbound}` };
   for (const name of PASSED_ON) if (typeof order.headers[name] === 'string') headers[name] = order.headers[name];

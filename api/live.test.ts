@@ -42,7 +42,7 @@ test('first the state as it is, then what changes, each frame of the right shape
   assert.is((await socket.next((frame) => frame['topic'] === 'status' && frame['id'] === 'echo'))['uptime'], 12);
   await socket.next((frame) => frame['topic'] === 'plan');
   const figures = await socket.next((frame) => frame['topic'] === 'telemetry' && frame['id'] === 'echo');
-  for (const key of ['cpu', 'mem', 'throughput', 'uptime', 'requests', 'errors', 'lastError']) assert.ok(key in figures, key);
+  for (const key of ['cpu', 'mem', 'throughput', 'uptime', 'requests', 'inFlight', 'errors', 'lastError']) assert.ok(key in figures, key);
   await until(() => socket.frames.filter((frame) => frame['topic'] === 'telemetry' && frame['id'] === 'echo').length >= 3, 'telemetry goes on');
   doors.show({ plugins: [{ id: 'echo', status: 'error', why: 'It crashed.' }] });
   const changed = await socket.next((frame) => frame['topic'] === 'status' && frame['id'] === 'echo' && frame['status'] === 'error');

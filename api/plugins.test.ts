@@ -88,7 +88,8 @@ test('what does not come about is said with its reason', async () => {
   assert.is((await post('/api/plugins/echo/start')).status, 503, 'converged, yet not running');
   doors.answers.settled = { outcome: 'timeout', message: 'still loading' };
   const slow = await post('/api/plugins/echo/start?timeout=1s');
-  assert.equal([slow.status, slow.body['operation']], [202, 'edit-2']);
+  assert.equal([slow.status, slow.body['operation'], doors.asks.at(-1)?.kind], [202, 'ask-3', 'retry']);
+  assert.is((await doors.send('/api/operations/ask-3')).body['outcome'], 'running');
   assert.is((await doors.send('/api/operations/edit-2')).body['outcome'], 'running');
   assert.is((await doors.send('/api/operations/edit-99')).status, 404);
   assert.is((await doors.send('/api/operations/nonsense')).status, 404);
@@ -168,9 +169,10 @@ test('a sleeping plugin is woken and waited for; a broken one is not', async () 
   const plugin = await openPlugin(answers);
   const capabilities = [capability('demo.echo')];
   doors.show({ plugins: [{ id: 'nap', state: 'ondemand', status: 'stopped', route: 'asleep', capabilities }] });
-  doors.answers.ask = () => { setTimeout(() => doors.show({ plugins: [{ id: 'nap', state: 'ondemand', port: plugin.port, capabilities }] }), 20); };
+  doors.answers.lease = () => { setTimeout(() => doors.show({ plugins: [{ id: 'nap', state: 'ondemand', port: plugin.port, capabilities }] }), 20); };
   assert.is((await post('/api/plugins/nap/invoke', { capability: 'demo.echo' })).status, 200);
-  assert.equal(doors.asks.map((ask) => ask.kind), ['wake']);
+  assert.equal(doors.leases[0]?.at, [null, 'inc-nap'], 'what waits wakes it, then counts where it goes');
+  doors.answers.lease = () => undefined;
   doors.show({ plugins: [{ id: 'nap', status: 'error', route: 'down', capabilities, why: 'It crashes.' }] });
   const down = await post('/api/plugins/nap/invoke', { capability: 'demo.echo' });
   assert.equal([down.status, down.body['code'], down.headers['retry-after']], [503, 'PluginNotReady', '5']);

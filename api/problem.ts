@@ -35,6 +35,8 @@ export function refusalOf(error: unknown, log: Logger): Refusal {
   if (isFailure(error)) return error.refusal;
   const text = error instanceof Error ? error.message : String(error);
   if (codeOf(error) === 'FileMissing') return { status: 404, code: 'FileMissing', detail: text };
+  if (codeOf(error) === 'FileUnreadable') return { status: 503, code: 'FileUnreadable', detail: text };
+  if (codeOf(error) === 'StoreUnwritable') return { status: 503, code: 'StoreUnwritable', detail: text, headers: { 'retry-after': '1' } };
   if (codeOf(error) === 'PluginUnknown') return { status: 404, code: 'PluginUnknown', detail: `${text}.` };
   const id = randomUUID();
   log.error({ err: error, id }, 'a request failed by a mistake of bkg');

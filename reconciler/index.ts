@@ -2,15 +2,17 @@
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { diff } from './core/diff.ts';
-import { houseDrifts } from './core/house.ts';
-import type { Desired, Observed, Plan, Problem } from './core/types.ts';
+import { houseConditions, houseDrifts } from './core/house.ts';
+import type { Outlook } from './core/touched.ts';
+import type { Action, Desired, Observed, Plan, Problem } from './core/types.ts';
 import { apply } from './shell/apply.ts';
+import { begin } from './shell/begin.ts';
 import { openChange, readDeclared } from './shell/change.ts';
 import { replayJournal } from './shell/commit.ts';
 import { desire } from './shell/desire.ts';
 import { revisionOf } from './shell/declare.ts';
 import { unifiedDiff } from './shell/diff.ts';
-import type { LogRecord, OpenOptions, Ports, Reconciler, ReconcilerEvent, Snapshot } from './shell/door.ts';
+import type { LogRecord, OpenOptions, PatchRequest, PatchResult, Ports, Reconciler, ReconcilerEvent, Snapshot } from './shell/door.ts';
 import { openEvents } from './shell/events.ts';
 import { openInForce } from './shell/inforce.ts';
 import { openLocal } from './shell/local.ts';
@@ -21,6 +23,7 @@ import { hostBoot, monotonic_ms } from './shell/process.ts';
 import { writePorts } from './shell/portsfile.ts';
 import { openSecrets } from './shell/secrets.ts';
 import { settled } from './shell/settled.ts';
+import { insist } from './shell/store-later.ts';
 import { openStore } from './shell/store.ts';
 import { openSupplies } from './shell/supplies.ts';
 import { openTraffic } from './shell/traffic.ts';
@@ -36,6 +39,8 @@ export { mergePatchToOperations } from './shell/splice.ts';
 
 /** The truth about processes is looked at this often, events or not. */
 const HEARTBEAT_MS = 1_000;
+/** Edits whose operation can still be asked about. */
+const EDITS_KEPT = 1_000;
 
 /** `$BKG_HOME` is in use by another bkg. */
 export type HomeInUse = Error & { readonly code: 'HomeInUse' };
@@ -61,17 +66,17 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
     publish({ type: 'event', event });
     log.info({ unit: event.unit, reason: event.reason }, event.message);
   });
-  const authors = new Map<string, { readonly actor: string; readonly source: string }>();
   const place = { config, installation, env, seal: secrets.seal };
-  const inForce = openInForce({ ...place, store, event: events.add, authorOf: (revision) => authors.get(revision) ?? null });
+  const inForce = openInForce({ ...place, store, event: events.add });
   await inForce.boot();
 
   let ports: Ports = { web: null, api: null, bus: null };
-  const loop = openLoop(tick, (error) => log.error({ err: error }, 'a tick failed; the next one tries again'));
+  const broken = (error: unknown): void => log.error({ err: error }, 'bkg made a mistake; the next look tries again');
+  const loop = openLoop(tick, broken);
   const traffic = openTraffic(monotonic_ms, loop.poke);
   const pluginEvent = (reason: string, plugin: string, message: string): void => events.add(reason, `plugin/${plugin}#0`, message);
   const declaredOf = (id: string): Desired['plugins'][number] | null => inForce.current().desired.plugins.find((plugin) => plugin.id === id) ?? null;
-  const runtime = openLocal({ home, secrets, busPort: () => ports.bus, store, traffic, poke: loop.poke, event: pluginEvent, declaredOf, random: Math.random });
+  const runtime = openLocal({ home, secrets, busPort: () => ports.bus, store, traffic, poke: loop.poke, unrouted: loop.turn, broken, event: pluginEvent, declaredOf, random: Math.random });
   const supplies = openSupplies({ home, installs: env['BKG_INSTALLS'] ?? join(home, 'plugins'), env, store, poke: loop.poke, event: events.add });
   const logbook = openLogbook({ home, tell: (record: LogRecord) => publish({ type: 'log', record }) });
   const views = openViews({ figures: runtime.figures, traffic: traffic.figures, inbound: secrets.inbound });
@@ -88,11 +93,11 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
   }
 
   function look(): { readonly plan: Plan; readonly observed: Observed; readonly snapshot: Snapshot } {
-    const { desired, seq, file } = inForce.current();
+    const { desired, seq, file, partial } = inForce.current();
     const now = monotonic_ms();
     const observed = observe(desired);
-    const plan = diff({ desired, observed, now });
-    const found = views.snapshot({ desired, observed, plan, now, seq, file, ports, at: new Date().toISOString(), conditions: houseConditions(file) });
+    const plan = diff({ desired, observed, now, leaveUndeclared: partial });
+    const found = views.snapshot({ desired, observed, plan, now, seq, file, ports, at: new Date().toISOString(), conditions: houseConditions(file, store.fault()) });
     const snapshot = { ...found, drifts: [...houseDrifts({ file, server: desired.server, opened, policies: desired.drift }), ...found.drifts] };
     return { plan, observed, snapshot };
   }
@@ -102,7 +107,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
     const { plan, observed, snapshot } = look();
     current = snapshot;
     if (started) {
-      apply(plan, observed, { runtime, supplies });
+      apply(plan, observed, { runtime, supplies, failed });
       logbook.follow(observed.processes);
       writePorts(home, ports, observed.processes);
     }
@@ -111,13 +116,36 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
     loop.lookIn(next.length === 0 ? Number.MAX_SAFE_INTEGER : Math.min(...next) - monotonic_ms());
   }
 
-  const planOf = (desired: Desired): Snapshot['plan'] => planView(diff({ desired, observed: observe(desired), now: monotonic_ms() }));
-  const change = openChange({
-    ...place, journalFolder, planOf, textOf: store.textOf,
-    wrote: (revision, actor) => { authors.set(revision, { actor: actor.name, source: actor.source }); },
-    takeIn: async () => { await loop.turn(); return inForce.current().seq; },
-    seq: () => inForce.current().seq,
+  /** A unit that cannot be acted on keeps no other from it; it is planned again at the next look. */
+  const failures = new Map<string, string>();
+  function failed(action: Action, error: unknown): void {
+    const message = `${action.do}: ${error instanceof Error ? error.message : String(error)}`;
+    if (failures.get(action.unit) === message) return;
+    failures.set(action.unit, message);
+    events.add('ActionFailed', action.unit, `${message}; it is tried again each second`);
+  }
+
+  const outlook = (desired: Desired): Outlook => ({ desired, plan: diff({ desired, observed: observe(desired), now: monotonic_ms() }) });
+  /** Units of the newest edits, by seq. */
+  const edits = new Map<number, readonly string[]>();
+  const patch = openChange({
+    ...place, journalFolder, textOf: store.textOf,
+    running: {
+      inForce: inForce.current, outlook,
+      async take(checked, actor, write) {
+        const taken = await inForce.write(checked, { actor: actor.name, source: actor.source }, write);
+        if (taken !== null) await loop.turn();
+        return taken;
+      },
+    },
   });
+  async function change(request: PatchRequest): Promise<PatchResult> {
+    const result = await patch(request);
+    if (!result.ok || !result.changed || request.dryRun) return result;
+    edits.set(result.seq, result.units);
+    for (const seq of edits.keys()) if (edits.size > EDITS_KEPT) edits.delete(seq);
+    return result;
+  }
   let heartbeat: NodeJS.Timeout | null = null;
   let watcher: { close(): void | Promise<void> } | null = null;
 
@@ -131,20 +159,21 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
     async plan(text) {
       if (text === undefined) return { plan: current.plan, problems: current.file.problems, diff: '' };
       const found = await desire(text, revisionOf(text), place);
-      const plan = found.desired === null ? current.plan : planOf(found.desired);
+      const plan = found.desired === null ? current.plan : planView(outlook(found.desired).plan);
       return { plan, problems: found.problems, diff: unifiedDiff(inForce.current().text, text, { from: 'in force', to: 'proposed' }) };
     },
     patch: change,
     async ask(request) {
       if (declaredOf(request.plugin) === null) throw Object.assign(new Error(`there is no plugin ${request.plugin}`), { code: 'PluginUnknown' });
-      const id = store.ask({ kind: request.kind, plugin: request.plugin, at: monotonic_ms() }, request.actor.name);
+      const id = await insist(() => store.ask({ kind: request.kind, plugin: request.plugin, at: monotonic_ms() }, request.actor.name));
       await loop.turn();
       return { operation: `ask-${id}` };
     },
     operation(id) {
       const found = /^(edit|ask)-(\d{1,12})$/.exec(id);
       const number = Number(found?.[2]);
-      if (found?.[1] === 'edit') return number <= current.seq ? { units: [], seq: number } : null;
+      const units = edits.get(number);
+      if (found?.[1] === 'edit') return units === undefined ? null : { units, seq: number };
       const ask = store.asks().find((known) => known.id === number);
       return ask === undefined ? null : { units: [`plugin/${ask.plugin}`], seq: current.seq };
     },
@@ -173,7 +202,11 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
       ports = listening;
       started = true;
       opened = inForce.current().desired.server;
-      heartbeat = setInterval(() => { runtime.heartbeat(); loop.poke(); }, HEARTBEAT_MS);
+      heartbeat = setInterval(() => begin(async () => {
+        loop.poke();
+        store.flush();
+        runtime.heartbeat();
+      }, broken), HEARTBEAT_MS);
       watcher = watchFile(config, loop.poke);
       loop.poke();
     },
@@ -190,13 +223,6 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
   };
 }
 
-function houseConditions(file: Snapshot['file']): { readonly type: string; readonly status: 'True' | 'False'; readonly reason: string; readonly message: string }[] {
-  const first = file.problems.find((problem) => problem.severity === 'error');
-  if (first === undefined) return [{ type: 'ConfigValid', status: 'True', reason: 'Valid', message: 'bkg.yaml is in force as it stands.' }];
-  const where = first.line === null ? '' : ` line ${first.line}, column ${first.column}:`;
-  return [{ type: 'ConfigValid', status: 'False', reason: first.code, message: `${file.path}:${where} ${first.message} The last good revision stays in force.` }];
-}
-
 /** Checks a file without an appliance: the problems of its text, with their lines. Reads manifests, starts nothing. */
 export async function validate(place: { readonly config: string; readonly installation: string; readonly env: Readonly<Record<string, string | undefined>> }): Promise<readonly Problem[]> {
   const { text, revision } = await readDeclared(place.config);
@@ -207,8 +233,7 @@ export async function validate(place: { readonly config: string; readonly instal
 export async function patchOffline(place: { readonly config: string; readonly home: string; readonly installation: string; readonly env: Readonly<Record<string, string | undefined>> }, request: Parameters<Reconciler['patch']>[0]): ReturnType<Reconciler['patch']> {
   const journalFolder = join(place.home, 'run', 'journal');
   mkdirSync(journalFolder, { recursive: true, mode: 0o700 });
-  const nothing = { revision: '', converged: true, actions: [] };
-  return openChange({ ...place, seal: (text) => text, journalFolder, planOf: () => nothing, textOf: () => null, wrote: () => undefined, takeIn: () => Promise.resolve(0), seq: () => 0 })(request);
+  return openChange({ ...place, seal: (text) => text, journalFolder, textOf: () => null, running: null })(request);
 }
 
 export const homeOf = (config: string): string => join(dirname(config), '.bkg');

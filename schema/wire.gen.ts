@@ -129,7 +129,14 @@ export interface TelemetryFrame {
    * Seconds since ready; null when not running.
    */
   uptime: number | null;
+  /**
+   * Requests that have ended, since bkg started.
+   */
   requests: number;
+  /**
+   * Requests it is answering now.
+   */
+  inFlight: number;
   errors: number;
   lastError: {
     at: string;

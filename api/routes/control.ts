@@ -50,10 +50,11 @@ async function start(call: Call): Promise<Answer> {
     const { operation } = await reconciler.ask({ kind: 'wake', plugin: id, actor: call.actor });
     return whenDone(call, { id, seq: snapshot.seq, operation, done: isUp });
   }
-  const { seq, operation } = state === 'running' ? { seq: snapshot.seq, operation: `edit-${snapshot.seq}` } : await declare(call, id, 'running');
+  if (state === 'running' && status === 'running') return json({ ...viewOf(snapshot, id), operation: null });
+  const edit = state === 'running' ? null : await declare(call, id, 'running');
   // A person who asks for a start does not want to sit out a back-off.
-  if (status !== 'running') await reconciler.ask({ kind: 'retry', plugin: id, actor: call.actor });
-  return whenDone(call, { id, seq, operation, done: isUp });
+  const ask = await reconciler.ask({ kind: 'retry', plugin: id, actor: call.actor });
+  return whenDone(call, { id, seq: edit?.seq ?? snapshot.seq, operation: edit?.operation ?? ask.operation, done: isUp });
 }
 
 async function stop(call: Call): Promise<Answer> {
@@ -88,7 +89,7 @@ function call(order: Call): Answer {
   const { capability, input } = order.body as Invoke;
   return {
     kind: 'raw',
-    write: (response) => invoke({ reconciler: order.house.reconciler, plugin: id, capability, input: (input ?? {}) as Json, actor: order.actor, headers: order.headers, signal: order.signal }, response),
+    write: (response) => invoke({ reconciler: order.house.reconciler, plugin: id, capability, input: (input ?? {}) as Json, headers: order.headers, signal: order.signal }, response),
   };
 }
 

@@ -69,7 +69,7 @@ export const pluginRoutes: readonly Route[] = [
     run: (call) => { const { id, capabilities } = view(call); return json({ id, capabilities }); },
   }),
   route({
-    method: 'GET', path: `${AT}/telemetry`, scope: 'config.read', summary: 'Figures of one plugin: CPU, memory, throughput, requests, errors, its own.', output: object({ id: TEXT, cpu: ANY, mem: ANY, throughput: ANY, uptime: ANY, requests: ANY, errors: ANY, lastError: ANY }),
+    method: 'GET', path: `${AT}/telemetry`, scope: 'config.read', summary: 'Figures of one plugin: CPU, memory, throughput, requests, errors, its own.', output: object({ id: TEXT, cpu: ANY, mem: ANY, throughput: ANY, uptime: ANY, requests: ANY, inFlight: ANY, errors: ANY, lastError: ANY }),
     run: (call) => { const { id, telemetry } = view(call); return json({ id, ...telemetry }); },
   }),
   route({

@@ -42,7 +42,7 @@ function viewOf(spec: PluginSpec): PluginView {
   return {
     id: spec.id, use: spec.id, version: '1.0.0', description: null, state: spec.state ?? 'running', status, pid: up ? 4_711 : null, port: spec.port ?? null, incarnation: spec.incarnation ?? (up ? `inc-${spec.id}` : null),
     uptime: up ? 12 : null, models: {}, capabilities: spec.capabilities ?? [], conditions: [ready],
-    telemetry: { cpu: up ? 1.5 : null, mem: up ? 1_000 : null, throughput: 0.5, uptime: up ? 12 : null, requests: 7, errors: 1, lastError: null, restarts: 2, own: { tokens: 3 } },
+    telemetry: { cpu: up ? 1.5 : null, mem: up ? 1_000 : null, throughput: 0.5, uptime: up ? 12 : null, requests: 7, inFlight: 0, errors: 1, lastError: null, restarts: 2, own: { tokens: 3 } },
   };
 }
 
@@ -71,12 +71,14 @@ export type TestHouse = {
   readonly patches: PatchRequest[];
   readonly asks: AskRequest[];
   readonly reports: { readonly incarnation: string; readonly report: Parameters<Reconciler['report']>[1] }[];
-  readonly leases: { readonly plugin: string; outcome: { readonly error: string | null } | null }[];
+  /** `at`: where each was, in turn; null: waiting. */
+  readonly leases: { readonly plugin: string; readonly at: (string | null)[]; outcome: { readonly error: string | null } | null }[];
   /** Answers of the reconciler that a test wants otherwise. */
   readonly answers: {
     patch: (request: PatchRequest) => PatchResult | null;
     settled: Awaited<ReturnType<Reconciler['settled']>>;
     ask: (request: AskRequest) => void;
+    lease: (plugin: string, at: string | null) => void;
     logs: readonly LogRecord[];
     events: readonly HouseEvent[];
   };
@@ -103,7 +105,7 @@ export function makeHouse(first: HouseSpec = {}): TestHouse {
   let seq = 1;
   let snapshot = snapshotOf(first, text, seq);
   const publish = (event: ReconcilerEvent): void => { for (const listener of listeners) listener(event); };
-  const answers: TestHouse['answers'] = { patch: () => null, settled: { outcome: 'converged', message: 'done' }, ask: () => undefined, logs: [], events: [] };
+  const answers: TestHouse['answers'] = { patch: () => null, settled: { outcome: 'converged', message: 'done' }, ask: () => undefined, lease: () => undefined, logs: [], events: [] };
   const house: Omit<TestHouse, 'reconciler'> = {
     publish, answers, patches: [], asks: [], reports: [], leases: [],
     show(spec) {
@@ -125,22 +127,28 @@ export function makeHouse(first: HouseSpec = {}): TestHouse {
       const given = answers.patch(request);
       if (given !== null) return given;
       if (request.ifRevision !== null && request.ifRevision !== revisionOf(text)) return { ok: false, code: 'Stale', revision: revisionOf(text), base: request.ifRevision, yours: null, theirs: null };
-      return { ok: true, revision: revisionOf(text), seq, changed: true, diff: '', plan: snapshot.plan, problems: [] };
+      return { ok: true, revision: revisionOf(text), seq, changed: true, diff: '', plan: snapshot.plan, units: snapshot.plan.actions.map((action) => action.unit), problems: [] };
     },
     async ask(request) {
       house.asks.push(request);
       answers.ask(request);
       return { operation: `ask-${house.asks.length}` };
     },
-    operation: (id) => (id === 'edit-2' ? { units: [], seq: 2 } : null),
+    operation: (id) => (id === 'edit-2' || house.asks.some((_ask, index) => id === `ask-${index + 1}`) ? { units: ['plugin/echo#0'], seq: 2 } : null),
     settled: async () => answers.settled,
     history: () => [{ seq: 1, revision: revisionOf(text), at: '2026-01-01T00:00:00.000Z', actor: 'file', source: 'file', valid: true }],
     events: (query) => answers.events.filter((event) => event.seq > query.after).slice(-query.limit),
     logs: async (query) => answers.logs.filter((record) => record.plugin === query.plugin).slice(-query.limit),
-    lease(plugin) {
-      const lease: TestHouse['leases'][number] = { plugin, outcome: null };
+    lease(plugin, at) {
+      const lease: TestHouse['leases'][number] = { plugin, at: [at], outcome: null };
       house.leases.push(lease);
-      return { end(outcome) { lease.outcome ??= outcome; } };
+      answers.lease(plugin, at);
+      return {
+        at: (incarnation) => {
+          if (lease.at.at(-1) !== incarnation) lease.at.push(incarnation);
+        },
+        end(outcome) { lease.outcome ??= outcome; },
+      };
     },
     caller: (token) => (Object.hasOwn(TOKENS, token) ? TOKENS[token]! : null),
     report: (incarnation, report) => { house.reports.push({ incarnation, report }); },

@@ -20,7 +20,7 @@ export const routeTo = (port: number | null, more: Partial<Route> = {}): Route =
   models: [{ name: 'small', role: 'chat', serves: ['llm.chat'] }], limits: { requestsPerMinute: null, concurrent: null }, timeout_ms: 10_000, grants: [], why: null, ...more,
 });
 
-export type CountedLease = { readonly plugin: string; ends: number; error: string | null };
+export type CountedLease = { readonly plugin: string; /** Where it was, in turn; null: waiting. */ readonly at: (string | null)[]; ends: number; error: string | null };
 export type Plane = {
   readonly house: TestHouse;
   readonly gateway: Gateway;
@@ -38,10 +38,13 @@ export async function openPlane(first: readonly Route[]): Promise<Plane> {
   const reconciler: Reconciler = {
     ...house.reconciler,
     snapshot: () => snapshot,
-    lease(plugin) {
-      const lease: CountedLease = { plugin, ends: 0, error: null };
+    lease(plugin, at) {
+      const lease: CountedLease = { plugin, at: [at], ends: 0, error: null };
       leases.push(lease);
       return {
+        at(incarnation) {
+          if (lease.at.at(-1) !== incarnation) lease.at.push(incarnation);
+        },
         end(outcome) {
           lease.ends += 1;
           lease.error = outcome.error;

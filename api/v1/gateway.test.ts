@@ -149,34 +149,35 @@ test('a sleeping plugin is woken and answers when it is ready', async () => {
   const plane = await openPlane([asleep]);
   try {
     const heard = say(plane.port, QUESTION);
-    await until(() => plane.house.asks.length === 1, 'the plane asks to wake it');
-    assert.equal(plane.house.asks, [{ kind: 'wake', plugin: 'sleeper', actor: { name: 'admin', source: 'api' } }]);
+    await until(() => plane.leases.length === 1, 'the request waits, which wakes it');
     plane.show([{ ...asleep, state: 'starting' }]);
-    assert.is(plane.leases.length, 0);
+    assert.equal(plane.leases[0]?.at, [null]);
     plane.show([{ ...asleep, state: 'ready', port: engine.port }]);
     assert.equal(parsed(await heard), { awake: true });
-    assert.equal(plane.leases, [{ plugin: 'sleeper', ends: 1, error: null }]);
+    assert.equal(plane.leases, [{ plugin: 'sleeper', at: [null, 'inc'], ends: 1, error: null }]);
   } finally {
     await plane.close();
     await engine.close();
   }
 });
 
-test('a plugin that falls asleep under a request that waits for it is woken', async () => {
-  const engine = await openEngine((response) => answerJson(response, {}));
-  // One that stops for idleness is shown as starting: it is worth waiting for.
-  const stopping = routeTo(null, { state: 'starting' });
-  const plane = await openPlane([stopping]);
+test('a process that is not there any more is not asked again: its successor is waited for', async () => {
+  const engine = await openEngine((response) => answerJson(response, { by: 'successor' }));
+  const nobody = await openEngine(() => undefined);
+  const { port } = nobody;
+  await nobody.close();
+  const route = routeTo(port, { incarnation: 'old' });
+  const plane = await openPlane([route]);
   try {
-    const waiting = say(plane.port, QUESTION);
-    await new Promise((resolve) => { setTimeout(resolve, 50); });
-    plane.show([{ ...stopping, state: 'asleep' }]);
-    await until(() => plane.house.asks.length === 1, 'the plane asks to wake it');
-    plane.show([{ ...stopping, state: 'asleep' }]);
-    plane.show([stopping]);
-    plane.show([{ ...stopping, state: 'ready', port: engine.port }]);
-    assert.is((await waiting).status, 200);
-    assert.is(plane.house.asks.length, 1);
+    const heard = say(plane.port, QUESTION);
+    await until(() => plane.leases[0]?.at.length === 2, 'it was refused, and waits');
+    // The same table again is no successor; neither is one that only begins.
+    plane.show([route]);
+    plane.show([{ ...route, state: 'starting', incarnation: null, port: null }]);
+    plane.show([{ ...route, incarnation: 'new', port: engine.port }]);
+    assert.equal(parsed(await heard), { by: 'successor' });
+    assert.equal(plane.leases, [{ plugin: route.plugin, at: ['old', null, 'new'], ends: 1, error: null }]);
+    assert.is(plane.gateway.usage()[0]?.requests, 1);
   } finally {
     await plane.close();
     await engine.close();
@@ -196,13 +197,13 @@ test('a plugin that is down, or goes down while it is waited for, is a 503 with 
   };
   try {
     await look(say(plane.port, QUESTION));
-    assert.is(plane.house.asks.length, 0);
     plane.show([{ ...down, state: 'asleep', why: null }]);
     const waiting = say(plane.port, QUESTION);
-    await until(() => plane.house.asks.length === 1, 'the plane asks to wake it');
+    await until(() => plane.leases.length === 2, 'the request waits');
     plane.show([down]);
     await look(waiting);
-    assert.is(plane.leases.length, 0);
+    const error = 'broken cannot answer now. Its binary is missing.';
+    assert.equal(plane.leases, [{ plugin: 'broken', at: [null], ends: 1, error }, { plugin: 'broken', at: [null], ends: 1, error }]);
   } finally {
     await plane.close();
   }
@@ -213,7 +214,7 @@ test('a client that goes while its plugin wakes gives its place back', async () 
   const asleep = routeTo(null, { state: 'asleep', limits: { requestsPerMinute: null, concurrent: 1 } });
   const plane = await openPlane([asleep]);
   try {
-    const gone = say(plane.port, QUESTION, { onRequest: (request) => { void until(() => plane.house.asks.length === 1, 'woken').then(() => request.destroy()); } });
+    const gone = say(plane.port, QUESTION, { onRequest: (request) => { void until(() => plane.leases.length === 1, 'it waits').then(() => request.destroy()); } });
     assert.is(await gone.then(() => 'answered', () => 'gone'), 'gone');
     plane.show([{ ...asleep, state: 'ready', port: engine.port }]);
     let status = 429;

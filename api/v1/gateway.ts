@@ -1,8 +1,9 @@
 // The data plane: OpenAI's routes on bare node:http, from the key check to the engine and back.
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
-import type { Reconciler, Route } from '../../reconciler/index.ts';
+import type { Lease, Reconciler, Route } from '../../reconciler/index.ts';
 import { admit, type Admission } from '../limits.ts';
+import { COME_AGAIN_S, READY_WITHIN_MS, SUCCESSOR_WITHIN_MS, untilReady } from '../ready.ts';
 import type { Authorize } from './authorize.ts';
 import { outgoing, readBody, type Asked } from './body.ts';
 import { writeError, type ApiError } from './errors.ts';
@@ -10,10 +11,6 @@ import { forward, type Upstream } from './forward.ts';
 import { openPools } from './pools.ts';
 import type { Usage } from './stream.ts';
 import { addressName, tables, type Choice } from './table.ts';
-
-/** A request waits this long for a plugin that starts or wakes; then it is told to come again. */
-export const READY_WITHIN_MS = 120_000;
-const COME_AGAIN_S = 5;
 
 /** Null for a broken escape. */
 function unescaped(text: string): string | null {
@@ -40,8 +37,6 @@ export type Gateway = {
   usage(): readonly Account[];
   close(): Promise<void>;
 };
-
-type Waited = { readonly ok: true } | { readonly ok: false; readonly error: ApiError };
 
 export function dataPlane(options: GatewayOptions): Gateway {
   const { reconciler } = options;
@@ -70,48 +65,81 @@ export function dataPlane(options: GatewayOptions): Gateway {
   }
 
   type Serving = { readonly request: IncomingMessage; readonly response: ServerResponse; readonly asked: Asked; readonly capability: string; readonly key: string };
-  type Handed = { readonly serving: Serving; readonly choice: Choice; readonly admitted: Extract<Admission, { readonly ok: true }>; readonly retried: boolean };
+  type Handed = {
+    readonly serving: Serving;
+    readonly choice: Choice;
+    readonly admitted: Extract<Admission, { readonly ok: true }>;
+    readonly lease: Lease;
+    /** It was sent once, and nobody was there. */
+    readonly retried: boolean;
+  };
+
+  const find = (serving: Serving): Choice | null => table().find(serving.capability, serving.asked.model);
 
   function serve(serving: Serving): void {
-    const choice = table().find(serving.capability, serving.asked.model);
+    const choice = find(serving);
     if (choice === null) return writeError(serving.response, unknownModel(serving));
-    const admitted = admit({ plugin: choice.route.plugin, capability: choice.capability, limits: choice.route.limits });
+    const { route } = choice;
+    const admitted = admit({ plugin: route.plugin, capability: choice.capability, limits: route.limits });
     if (!admitted.ok) return writeError(serving.response, { status: 429, code: 'rate_limit_exceeded', message: admitted.message, retryAfter_s: admitted.retryAfter_s, headers: admitted.headers });
-    hand({ serving, choice, admitted, retried: false });
+    const handed = { serving, choice, admitted, lease: reconciler.lease(route.plugin, choice.upstream === null ? null : route.incarnation), retried: false };
+    if (choice.upstream === null) wait(handed, { not: null, timeout_ms: READY_WITHIN_MS });
+    else send(handed, choice.upstream);
   }
 
-  /** To the engine at once where it is ready; else when it is. */
-  function hand(handed: Handed): void {
-    const { serving, choice, admitted } = handed;
-    if (choice.upstream !== null) return send(handed, choice.upstream);
-    whenReady(serving, choice.route).then((ready) => {
-      const again = ready.ok ? table().find(serving.capability, serving.asked.model) : null;
-      if (again !== null && again.upstream !== null) return send({ ...handed, choice: again }, again.upstream);
-      admitted.release();
-      if (!serving.response.destroyed) writeError(serving.response, ready.ok ? notReady(choice.route) : ready.error);
+  /** Hands the request on once a process is ready for it: any, or a successor of one that did not answer. */
+  function wait(handed: Handed, o: { readonly not: string | null; readonly timeout_ms: number }): void {
+    const { serving, lease } = handed;
+    const { response } = serving;
+    const begun = performance.now();
+    const gone = new AbortController();
+    const leave = (): void => gone.abort();
+    response.once('close', leave);
+    // Its close may have been told already, before anybody listened.
+    if (response.destroyed) leave();
+    lease.at(null);
+    untilReady({ ...o, subscribe: reconciler.subscribe, route: () => find(serving)?.route ?? null, signal: gone.signal }).then((waited) => {
+      response.off('close', leave);
+      const choice = waited.kind === 'ready' ? find(serving) : null;
+      if (choice?.upstream != null) return send(follow(handed, choice), choice.upstream);
+      const error = waited.kind === 'undeclared' ? unknownModel(serving) : notReady('route' in waited ? waited.route : handed.choice.route);
+      if (waited.kind === 'gone') return end(handed, null);
+      end(handed, error.message);
+      note(serving.key, handed.choice.route.plugin, { failed: true, usage: null, latency_ms: performance.now() - begun });
+      writeError(response, error);
     }, (error: unknown) => {
-      admitted.release();
       options.log.error({ err: error }, 'waiting for a plugin failed');
-      writeError(serving.response, notReady(choice.route));
+      end(handed, 'waiting for it failed');
+      writeError(response, notReady(handed.choice.route));
     });
+  }
+
+  /** While it waited, an edit may have given the model to another plugin: then it counts there. */
+  function follow(handed: Handed, choice: Choice): Handed {
+    const { plugin, incarnation } = choice.route;
+    if (plugin === handed.choice.route.plugin) {
+      handed.lease.at(incarnation);
+      return { ...handed, choice };
+    }
+    handed.lease.end({ error: null });
+    return { ...handed, choice, lease: reconciler.lease(plugin, incarnation) };
+  }
+
+  function end(handed: Handed, error: string | null): void {
+    handed.lease.end({ error });
+    handed.admitted.release();
   }
 
   function send(handed: Handed, upstream: Upstream): void {
     const { serving, choice: { route, engineModel }, admitted } = handed;
     const { response } = serving;
-    if (response.destroyed) return admitted.release();
-    const lease = reconciler.lease(route.plugin);
     const begun = performance.now();
     const body = outgoing(serving.asked, engineModel);
     forward(pools.of(upstream), { upstream, body: body.bytes, accept: serving.request.headers.accept, stripUsage: body.stripUsage, response, headers: admitted.headers }, (how) => {
+      // Nobody listens there any more, and nothing was lost: the successor answers. Still the same request, counted once.
+      if (how.kind === 'failed' && how.unsent && !handed.retried && !response.headersSent) return wait({ ...handed, retried: true }, { not: route.incarnation, timeout_ms: SUCCESSOR_WITHIN_MS });
       const error = how.kind === 'failed' ? how.error.message : how.kind === 'done' && how.status >= 500 ? `answered ${how.status}` : null;
-      lease.end({ error });
-      if (how.kind === 'failed' && how.unsent && !handed.retried && !response.headersSent) {
-        // Still counted in: the second try is of the same request.
-        const again = table().find(serving.capability, serving.asked.model);
-        return hand({ ...handed, choice: again ?? handed.choice, retried: true });
-      }
-      admitted.release();
+      end(handed, error);
       note(serving.key, route.plugin, { failed: error !== null, usage: how.kind === 'done' ? how.usage : null, latency_ms: performance.now() - begun });
       if (how.kind === 'failed') writeError(response, how.error, how.inEvents);
     });
@@ -126,45 +154,6 @@ export function dataPlane(options: GatewayOptions): Gateway {
     account.promptTokens += what.usage?.promptTokens ?? 0;
     account.completionTokens += what.usage?.completionTokens ?? 0;
     account.latency_ms += what.latency_ms;
-  }
-
-  /** Wakes what sleeps, then waits until the route is ready or known not to become so. */
-  function whenReady(serving: Serving, route: Route): Promise<Waited> {
-    const { response } = serving;
-    return new Promise((resolve, reject) => {
-      let asked = false;
-      const over = (): void => {
-        clearTimeout(timer);
-        stop();
-        response.off('close', gone);
-      };
-      const finish = (result: Waited): void => {
-        over();
-        resolve(result);
-      };
-      const gone = (): void => finish({ ok: false, error: notReady(route) });
-      const wake = (plugin: string): void => {
-        reconciler.ask({ kind: 'wake', plugin, actor: { name: serving.key, source: 'api' } }).catch((error: unknown) => {
-          over();
-          reject(error);
-        });
-      };
-      const look = (): void => {
-        // Its close may have been told already, before anybody listened.
-        if (response.destroyed) return gone();
-        const now = table().find(serving.capability, serving.asked.model)?.route;
-        if (now === undefined) return finish({ ok: false, error: unknownModel(serving) });
-        if (now.state === 'ready') return finish({ ok: true });
-        if (now.state === 'down') return finish({ ok: false, error: notReady(now) });
-        // It may fall asleep under the very request that waits for it: then it is woken again.
-        if (now.state === 'asleep' && !asked) wake(now.plugin);
-        asked = now.state === 'asleep';
-      };
-      const timer = setTimeout(gone, READY_WITHIN_MS);
-      const stop = reconciler.subscribe((event) => { if (event.type === 'snapshot') look(); });
-      response.on('close', gone);
-      look();
-    });
   }
 
   const notReady = (route: Route): ApiError =>

@@ -205,11 +205,15 @@ test('silence is a 504 before the answer and an error event within a stream', ()
   assert.match(cut.bytes.toString(), 'upstream_timeout');
 }, { timeout_ms: 300 }));
 
-test('nobody listening is tried once more, then a 502', () => withPlane((response) => answerJson(response, {}), async ({ plane, engine }) => {
+test('where nobody listens any more and no successor comes, it is a 503 with the reason', () => withPlane((response) => answerJson(response, {}), async ({ plane, engine }) => {
   await engine.close();
-  const heard = await say(plane.port, QUESTION);
-  assert.is(heard.status, 502);
-  assert.equal(plane.leases.map((lease) => lease.ends), [1, 1]);
+  const waiting = say(plane.port, QUESTION);
+  await until(() => plane.leases[0]?.at.length === 2, 'it was refused, and waits');
+  plane.show([routeTo(null, { plugin: plane.leases[0]!.plugin, state: 'down', why: 'It crashes.' })]);
+  const heard = await waiting;
+  assert.is(heard.status, 503);
+  assert.match(heard.bytes.toString(), 'It crashes.');
+  assert.is(plane.leases.length, 1);
   assert.equal(plane.gateway.usage().map(({ requests, errors }) => ({ requests, errors })), [{ requests: 1, errors: 1 }]);
 }));
 

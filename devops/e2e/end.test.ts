@@ -46,11 +46,11 @@ test('SIGTERM lets a request in flight finish, stops every child, exits 0 and le
     const ports = portsOf(house.home);
     const stream = fetch(`${house.url}/v1/chat/completions`, {
       method: 'POST', headers: { authorization: `Bearer ${house.token}`, 'content-type': 'application/json' },
-      body: JSON.stringify({ model: 'one', stream: true, max_tokens: 20, seed: 50, messages: [{ role: 'user', content: 'count' }] }),
+      body: JSON.stringify({ model: 'one', stream: true, max_tokens: 40, seed: 50, messages: [{ role: 'user', content: 'count' }] }),
     }).then((response) => response.text());
-    await until('the stream runs', async () => (await house.plugin('one')).telemetry.requests > 0);
+    await until('the stream runs', async () => (await house.plugin('one')).telemetry.inFlight === 1);
     assert.is(await house.end(), 0, house.output());
-    assert.match(await stream, /chunk-19;.*data: \[DONE\]\n\n$/s);
+    assert.match(await stream, /chunk-39;.*data: \[DONE\]\n\n$/s);
     assert.equal(carriersOf(house.folder), []);
     for (const port of [ports?.web, ports?.api, ports?.bus, ...Object.values(ports?.plugins ?? {})]) assert.is(await answers(port ?? 0), false);
   } finally {

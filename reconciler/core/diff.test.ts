@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { diff } from './diff.ts';
 import { explainPlugins } from './explain.ts';
 import type { Desired, DesiredPlugin, Plan } from './types.ts';
-import { desiredOf, emptyWorld, modelNamed, modelOf, obey, observe, pass, pluginOf, type World } from './world.ts';
+import { desiredOf, emptyWorld, end, modelNamed, modelOf, obey, observe, pass, pluginOf, takeOver, type Luck, type World } from './world.ts';
 
 /** install + download + stop + start + ready, each with a tick of its own, for the longest chain of needs, and room to spare. */
 const TICKS_ENOUGH = 40;
@@ -26,12 +26,28 @@ const desired: fc.Arbitrary<Desired> = fc.tuple(plugin('a', 0), plugin('b', 1), 
     return desiredOf(plugins, [modelNamed('m', { sourceHash: `m${source}` }), modelNamed('n', { state: 'ondemand' })]);
   }));
 
-const step = (world: World, wanted: Desired): Plan => {
+const step = (world: World, wanted: Desired, luck?: () => Luck): Plan => {
   const plan = diff({ desired: wanted, observed: observe(world), now: world.now });
   for (const action of plan.actions) obey(world, action);
-  pass(world, plan);
+  pass(world, plan, luck);
   return plan;
 };
+
+/** What happens between two looks besides what bkg does. */
+const mishap = fc.constantFrom('none' as const, 'crash' as const, 'takeover' as const, 'lost' as const);
+/** A past: files that were in force for some looks, with slow starts, failures, crashes and takeovers of bkg itself. */
+const past = fc.array(fc.record({ file: desired, ticks: fc.nat(6), lucks: fc.array(fc.constantFrom<Luck>('done', 'not yet', 'fails'), { minLength: 1, maxLength: 12 }), mishap }), { maxLength: 4 });
+
+function live(world: World, chapters: typeof past extends fc.Arbitrary<infer Chapters> ? Chapters : never): void {
+  for (const chapter of chapters) {
+    let at = 0;
+    for (let tick = 0; tick < chapter.ticks; tick += 1) step(world, chapter.file, () => chapter.lucks[(at += 1) % chapter.lucks.length]!);
+    const first = world.processes[0];
+    if (chapter.mishap === 'crash' && first !== undefined) end(world, first);
+    if (chapter.mishap === 'takeover') takeOver(world);
+    if (chapter.mishap === 'lost') world.models = {};
+  }
+}
 
 /** What may rightly wait for ever: one whose need is declared stopped, or asleep behind such a one. */
 const blocked = (wanted: Desired): ReadonlySet<string> => {
@@ -53,9 +69,9 @@ function converge(world: World, wanted: Desired): void {
 }
 
 test('from any state reached by other files, a well-behaved world converges', () => {
-  fc.assert(fc.property(fc.array(fc.tuple(desired, fc.nat(6)), { maxLength: 4 }), desired, (past, wanted) => {
+  fc.assert(fc.property(past, desired, (chapters, wanted) => {
     const world = emptyWorld();
-    for (const [earlier, ticks] of past) for (let tick = 0; tick < ticks; tick += 1) step(world, earlier);
+    live(world, chapters);
     converge(world, wanted);
     const running = new Set(world.processes.map((process) => process.plugin));
     const stuck = blocked(wanted);
@@ -170,9 +186,53 @@ test('too slow a start and too much memory are failures, and say so', () => {
   world.processes = world.processes.map((process) => ({ ...process, rss_bytes: 101 }));
   const over = diff({ desired: wanted, observed: observe(world), now: world.now }).actions[0];
   assert.is(over?.do === 'stop' && over.failure, 'MemoryLimit');
-  world.processes = world.processes.map((process) => ({ ...process, rss_bytes: 1, phase: 'starting' as const, started: world.now - 300_000 }));
+  world.processes = world.processes.map((process) => ({ ...process, rss_bytes: 1, phase: 'starting' as const, started: world.now - 900_000, awaited: world.now - 300_000 }));
   const late = diff({ desired: wanted, observed: observe(world), now: world.now }).actions[0];
   assert.is(late?.do === 'stop' && late.failure, 'StartTimeout');
+});
+
+test('one that was taken over before it was ready is waited for anew', () => {
+  const wanted = desiredOf([pluginOf('a')]);
+  const world = settledWorld(wanted);
+  world.processes = world.processes.map((process) => ({ ...process, phase: 'starting' as const, ready: null, started: world.now - 900_000, awaited: world.now - 900_000 }));
+  takeOver(world);
+  assert.equal(actions(world, wanted), ['wait plugin/a#0']);
+});
+
+test('a start longer than its idle time is waited for, by an ask and by a request', () => {
+  const wanted = desiredOf([pluginOf('a', { state: 'ondemand', idle_ms: 1_000, install: ['make'] })]);
+  const slow = (): Luck => 'not yet';
+  const reach = (world: World): void => {
+    for (let tick = 0; tick < 5; tick += 1) step(world, wanted, slow);
+    assert.equal(actions(world, wanted), ['wait plugin/a#0'], 'its install goes on');
+    step(world, wanted);
+    for (let tick = 0; tick < 5; tick += 1) step(world, wanted, slow);
+    assert.equal([actions(world, wanted), world.processes[0]?.phase], [['wait plugin/a#0'], 'starting']);
+    step(world, wanted);
+    assert.is(world.processes[0]?.phase, 'ready');
+  };
+  const asked = settledWorld(wanted);
+  asked.asks = [{ id: 1, kind: 'wake', plugin: 'a', at: asked.now }];
+  reach(asked);
+  step(asked, wanted);
+  for (let tick = 0; tick < 5; tick += 1) step(asked, wanted);
+  assert.is(asked.processes.length, 0, 'the ask is used up: idle, it falls asleep and stays so');
+
+  const requested = settledWorld(wanted);
+  requested.traffic['a'] = { waiting: 1, inFlight: 0, last: requested.now };
+  reach(requested);
+  requested.traffic['a'] = { waiting: 0, inFlight: 1, last: requested.now };
+  requested.now += 60_000;
+  assert.equal(actions(requested, wanted), [], 'a long answer keeps it awake');
+  requested.traffic['a'] = { waiting: 0, inFlight: 0, last: requested.now };
+  requested.now += 1_000;
+  assert.equal(actions(requested, wanted), ['stop plugin/a#0']);
+});
+
+test('what a partly known declaration does not name is left alone', () => {
+  const world = settledWorld(desiredOf([pluginOf('a'), pluginOf('b')]));
+  const seen = (leaveUndeclared: boolean): readonly string[] => diff({ desired: desiredOf([pluginOf('a')]), observed: observe(world), now: world.now, leaveUndeclared }).actions.map((action) => `${action.do} ${action.unit}`);
+  assert.equal([seen(true), seen(false)], [[], ['stop plugin/b#0']]);
 });
 
 test('conditions say why nothing runs', () => {

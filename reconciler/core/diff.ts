@@ -1,12 +1,15 @@
 // Compares desired with observed and says what to do now: a pure function, called on every tick.
+import { slotOf, unitOfModel, unitOfSlot } from './names.ts';
 import { wantedPlugins } from './wanted.ts';
 import type { Action, Desired, DesiredModel, DesiredPlugin, Drift, Monotonic_ms, Observed, ObservedModel, ObservedProcess, Plan } from './types.ts';
 
-export type DiffInput = { readonly desired: Desired; readonly observed: Observed; readonly now: Monotonic_ms };
-
-export const slotOf = (plugin: string): string => `${plugin}#0`;
-export const unitOfSlot = (slot: string): string => `plugin/${slot}`;
-export const unitOfModel = (model: string): string => `model/${model}`;
+export type DiffInput = {
+  readonly desired: Desired;
+  readonly observed: Observed;
+  readonly now: Monotonic_ms;
+  /** The declaration is known in part only: what it does not name goes on as it is. */
+  readonly leaveUndeclared?: boolean;
+};
 
 /**
  * What a process of this plugin is made of: its launch hash and the bytes of its models. Null while a model is not at hand.
@@ -51,7 +54,7 @@ export function diff(input: DiffInput): Plan {
     diffPlugin(context, plugin);
   }
   for (const process of observed.processes) {
-    if (declared.has(process.plugin)) continue;
+    if (declared.has(process.plugin) || input.leaveUndeclared === true) continue;
     stopUnwanted(context, process, { plugin: null, because: 'it is no longer declared' });
   }
   for (const action of context.actions) if (action.do === 'wait' && action.until !== null) look(Math.max(action.until, now));
@@ -148,8 +151,9 @@ function diffLive(context: Context, plugin: DesiredPlugin, live: ObservedProcess
     return;
   }
   if (live.phase === 'starting') {
-    context.look(live.started + plugin.ready.timeout_ms);
-    drift(context, { kind: 'ProcessMissing', unit, want: 'ready', have: 'starting' }, { do: 'wait', unit, because: 'it is starting', drift: 'ProcessMissing', until: live.started + plugin.ready.timeout_ms });
+    const until = live.awaited + plugin.ready.timeout_ms;
+    context.look(until);
+    drift(context, { kind: 'ProcessMissing', unit, want: 'ready', have: 'starting' }, { do: 'wait', unit, because: 'it is starting', drift: 'ProcessMissing', until });
     return;
   }
   if (live.configHash !== plugin.configHash) {
@@ -162,7 +166,7 @@ type Replace = { readonly kind: Drift['kind']; readonly want: string; readonly h
 
 function reasonToReplace(context: Context, plugin: DesiredPlugin, live: ObservedProcess): Replace | null {
   const { now, observed } = context;
-  if (live.phase === 'starting' && now - live.started >= plugin.ready.timeout_ms) {
+  if (live.phase === 'starting' && now - live.awaited >= plugin.ready.timeout_ms) {
     const because = `it was not ready after ${plugin.ready.timeout_ms / 1000} s (${live.probe ?? 'no answer yet'})`;
     return { kind: 'StartTimeout', want: 'ready', have: 'starting', because, failure: 'StartTimeout' };
   }

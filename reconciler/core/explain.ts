@@ -1,5 +1,6 @@
 // Says in words how each plugin and model is doing and why: conditions for people, reasons for machines.
-import { slotOf, specHashOf, unitOfSlot } from './diff.ts';
+import { specHashOf } from './diff.ts';
+import { slotOf, unitOfSlot } from './names.ts';
 import { isCrashLooping } from './settle.ts';
 import type { Action, Condition, Desired, DesiredModel, DesiredPlugin, History, Monotonic_ms, Observed, ObservedProcess, Plan, PluginStatus } from './types.ts';
 

@@ -1,8 +1,11 @@
-// Differences that belong to no unit: a file that is not in force, a server that listens elsewhere than declared.
+// Differences and conditions that belong to no unit: a file that is not in force, a server that listens elsewhere, a database that cannot be written.
+import type { Finding } from './explain.ts';
 import type { DesiredServer, Drift, Problem } from './types.ts';
 
+type HouseFile = { readonly valid: boolean; readonly revision: string | null; readonly inForce: string; readonly problems: readonly Problem[] };
+
 export type HouseInput = {
-  readonly file: { readonly valid: boolean; readonly revision: string | null; readonly inForce: string; readonly problems: readonly Problem[] };
+  readonly file: HouseFile;
   /** As declared now. */
   readonly server: DesiredServer;
   /** As declared when the doors were opened; null before that. */
@@ -20,11 +23,22 @@ export function houseDrifts(input: HouseInput): readonly Drift[] {
   const drifts: Drift[] = [];
   const first = file.problems.find((problem) => problem.severity === 'error');
   const have = `revision ${short(file.inForce)} is in force`;
-  if (file.revision === null) drifts.push(drift('FileMissing', 'file', { want: 'bkg.yaml', have: `no file; ${have}` }));
+  if (file.revision === null) drifts.push(drift('FileMissing', 'file', { want: 'bkg.yaml', have: `${first?.code === 'FileUnreadable' ? 'a file that cannot be read' : 'no file'}; ${have}` }));
   else if (!file.valid && first !== undefined) {
     const where = first.line === null ? '' : `line ${first.line}: `;
     drifts.push(drift(first.code === 'ConfigHeld' ? 'ConfigHeld' : 'ConfigInvalid', 'file', { want: `revision ${short(file.revision)}`, have: `${have}; ${where}${first.message}` }));
   }
   if (opened !== null && addressOf(opened) !== addressOf(server)) drifts.push(drift('ServerChanged', 'server', { want: addressOf(server), have: `${addressOf(opened)}; the next start of bkg changes it` }));
   return drifts.filter((found) => found.policy !== 'ignore');
+}
+
+/** How the file and the database are doing. `storeFault`: why something waits to be written. */
+export function houseConditions(file: HouseFile & { readonly path: string }, storeFault: string | null): readonly Finding[] {
+  const store: Finding = storeFault === null
+    ? { type: 'StoreWritable', status: 'True', reason: 'Written', message: 'What must outlive bkg is on disk.' }
+    : { type: 'StoreWritable', status: 'False', reason: 'Unwritable', message: `bkg.db could not be written: ${storeFault}. bkg goes on and tries again each second; make room on the disk of $BKG_HOME.` };
+  const first = file.problems.find((problem) => problem.severity === 'error');
+  if (first === undefined) return [{ type: 'ConfigValid', status: 'True', reason: 'Valid', message: 'bkg.yaml is in force as it stands.' }, store];
+  const where = first.line === null ? '' : ` line ${first.line}, column ${first.column}:`;
+  return [{ type: 'ConfigValid', status: 'False', reason: first.code, message: `${file.path}:${where} ${first.message} The last good revision stays in force.` }, store];
 }

@@ -26,6 +26,8 @@ export type ResolveInput = {
 export type Resolved = {
   /** Null when there is an error among the problems. */
   readonly desired: Desired | null;
+  /** Without the plugins that errors are about; null when nothing can be told. At boot it says what goes on while the rest is mended. */
+  readonly sound: Desired | null;
   readonly problems: readonly Problem[];
 };
 
@@ -123,7 +125,7 @@ function checkKeys(filled: FilledDeclared): readonly Problem[] {
   ]);
 }
 
-type Sections = { readonly whole: boolean; readonly has: (section: string, name?: string) => boolean };
+type Sections = { readonly none: boolean; readonly whole: boolean; readonly has: (section: string, name?: string) => boolean };
 
 /** Where there are mistakes already: what follows looks only at sound parts, so that it says nothing twice. */
 function damaged(problems: readonly Problem[]): Sections {
@@ -135,6 +137,7 @@ function damaged(problems: readonly Problem[]): Sections {
     else members.add(pointerOf([section, name]));
   }
   return {
+    none: problems.length === 0,
     whole: sections.has(''),
     has: (section, name) => sections.has(section) || (name !== undefined && members.has(pointerOf([section, name]))),
   };
@@ -149,7 +152,7 @@ export function resolve(input: ResolveInput): Resolved {
   const problems: Problem[] = [...done.problems, ...wrong];
   // A variable missing for a plugin's environment leaves the rest of the plugin sound: its other mistakes are said too.
   const broken = damaged([...wrong, ...done.problems.filter((one) => tokensOf(one.pointer)[2] !== 'env')]);
-  if (!isObject(filled)) return { desired: null, problems };
+  if (!isObject(filled)) return { desired: null, sound: null, problems };
 
   const models = broken.has('models') ? [] : modelsOf(input, filled, broken);
   const plugins = broken.has('plugins') ? [] : pluginsOf(input, filled, { broken, problems });
@@ -157,8 +160,11 @@ export function resolve(input: ResolveInput): Resolved {
     problems.push(...checkKeys(filled));
   const server =
     broken.has('server') || problems.some((one) => one.pointer.startsWith('/server/')) ? null : serverOf(filled, input.env, problems);
-  if (server === null || problems.some((one) => one.severity === 'error')) return { desired: null, problems };
-  return { desired: { revision: input.revision, server, drift: filled.drift, plugins, models }, problems };
+  if (server === null) return { desired: null, sound: null, problems };
+  const desired: Desired = { revision: input.revision, server, drift: filled.drift, plugins, models };
+  const faulty = damaged(problems.filter((one) => one.severity === 'error'));
+  if (faulty.none) return { desired, sound: desired, problems };
+  return { desired: null, sound: { ...desired, plugins: plugins.filter((plugin) => !faulty.whole && !faulty.has('plugins', plugin.id)) }, problems };
 }
 
 function modelsOf(input: ResolveInput, filled: FilledDeclared, broken: Sections): readonly DesiredModel[] {

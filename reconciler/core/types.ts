@@ -148,6 +148,8 @@ export type ObservedProcess = {
   readonly specHash: string;
   readonly configHash: string;
   readonly started: Monotonic_ms;
+  /** Since when it is waited for: its start, or the moment it was taken over before it had ever been ready. */
+  readonly awaited: Monotonic_ms;
   readonly ready: Monotonic_ms | null;
   /** Last answer of the ready probe, in words; null before the first. */
   readonly probe: string | null;
@@ -208,8 +210,8 @@ export type Ask = {
   readonly at: Monotonic_ms;
 };
 
-/** Requests on one plugin, counted by the gateway. */
-export type ObservedTraffic = { readonly inFlight: number; readonly last: Monotonic_ms | null };
+/** Requests on one plugin: those that wait for a process of it, those that are with one, and when one came or ended last. */
+export type ObservedTraffic = { readonly waiting: number; readonly inFlight: number; readonly last: Monotonic_ms | null };
 
 export type Observed = {
   readonly processes: readonly ObservedProcess[];

@@ -1,4 +1,5 @@
 // Which plugins should have a process right now, and why: declared running, awake on demand, or needed by one of these.
+import { slotOf } from './names.ts';
 import type { Desired, DesiredPlugin, Monotonic_ms, Observed } from './types.ts';
 
 export type WantedInput = { readonly desired: Desired; readonly observed: Observed; readonly now: Monotonic_ms };
@@ -9,7 +10,7 @@ export type WantedInput = { readonly desired: Desired; readonly observed: Observ
 export function wantedPlugins(input: WantedInput, look: (at: Monotonic_ms) => void): ReadonlyMap<string, string> {
   const wanted = new Map<string, string>();
   const byId = new Map(input.desired.plugins.map((plugin) => [plugin.id, plugin]));
-  const activity = lastActivity(input.observed);
+  const activity = activityOf(input.observed);
   for (const plugin of input.desired.plugins) {
     if (plugin.state === 'running') want(wanted, byId, { plugin, why: 'it is declared running' });
     if (plugin.state === 'ondemand' && isAwake(plugin, activity.get(plugin.id), { now: input.now, look })) {
@@ -28,29 +29,38 @@ function want(wanted: Map<string, string>, byId: ReadonlyMap<string, DesiredPlug
   }
 }
 
-type Activity = { readonly inFlight: number; readonly last: Monotonic_ms | null };
+type Activity = { readonly busy: boolean; readonly last: Monotonic_ms | null };
 
-/** Last sign of use per plugin. Old requests alone never start a process: without one, only an ask counts. */
-function lastActivity(observed: Observed): ReadonlyMap<string, Activity> {
-  const activity = new Map<string, Activity>();
-  const note = (plugin: string, at: Monotonic_ms | null, inFlight: number): void => {
-    const known = activity.get(plugin);
-    const last = known === undefined || known.last === null ? at : at === null ? known.last : Math.max(known.last, at);
-    activity.set(plugin, { inFlight: inFlight + (known?.inFlight ?? 0), last });
+/**
+ * What keeps each plugin awake. A request that waits for it does, and an ask until a process has come of it, however long
+ * its install takes; so does a start under way. Requests that are over start nothing: they only put off the sleep of what runs.
+ */
+function activityOf(observed: Observed): ReadonlyMap<string, Activity> {
+  const found = new Map<string, Activity>();
+  const note = (plugin: string, what: Activity): void => {
+    const known = found.get(plugin);
+    const last = Math.max(known?.last ?? -Infinity, what.last ?? -Infinity);
+    found.set(plugin, { busy: what.busy || known?.busy === true, last: last === -Infinity ? null : last });
   };
-  for (const ask of observed.asks) note(ask.plugin, ask.at, 0);
+  const alive = new Set<string>();
   for (const process of observed.processes) {
     if (process.phase === 'draining' || process.phase === 'stopping') continue;
+    alive.add(process.plugin);
     const traffic = observed.traffic[process.plugin];
-    note(process.plugin, process.ready ?? process.started, traffic?.inFlight ?? 0);
-    if (traffic !== undefined) note(process.plugin, traffic.last, 0);
+    note(process.plugin, { busy: process.phase === 'starting' || (traffic?.inFlight ?? 0) > 0, last: process.ready ?? process.started });
+    note(process.plugin, { busy: false, last: traffic?.last ?? null });
   }
-  return activity;
+  for (const ask of observed.asks) {
+    const ended = observed.histories[slotOf(ask.plugin)]?.lastExit?.at ?? -Infinity;
+    note(ask.plugin, { busy: !alive.has(ask.plugin) && ask.at > ended, last: ask.at });
+  }
+  for (const [plugin, traffic] of Object.entries(observed.traffic)) if (traffic.waiting > 0) note(plugin, { busy: true, last: null });
+  return found;
 }
 
 function isAwake(plugin: DesiredPlugin, activity: Activity | undefined, clock: { readonly now: Monotonic_ms; readonly look: (at: Monotonic_ms) => void }): boolean {
   if (activity === undefined) return false;
-  if (activity.inFlight > 0) return true;
+  if (activity.busy) return true;
   if (activity.last === null || clock.now - activity.last >= plugin.idle_ms) return false;
   clock.look(activity.last + plugin.idle_ms);
   return true;

@@ -1,13 +1,15 @@
-// A well-behaved world for the tests of the core: does what actions ask, in memory, with a clock of its own.
+// A world for the tests of the core: does what actions ask, in memory, with a clock of its own; well-behaved unless told otherwise.
 import { afterExit, emptyHistory } from './settle.ts';
 import type { Action, Desired, DesiredModel, DesiredPlugin, History, Observed, ObservedInstall, ObservedModel, ObservedProcess, Plan } from './types.ts';
 
-export type World = { now: number; processes: ObservedProcess[]; histories: Record<string, History>; installs: Record<string, ObservedInstall>; models: Record<string, ObservedModel>; asks: Observed['asks']; born: number };
+const RETRY_MS = 5_000;
 
-export const emptyWorld = (): World => ({ now: 0, processes: [], histories: {}, installs: {}, models: {}, asks: [], born: 0 });
+export type World = { now: number; processes: ObservedProcess[]; histories: Record<string, History>; installs: Record<string, ObservedInstall>; models: Record<string, ObservedModel>; asks: Observed['asks']; traffic: Record<string, Observed['traffic'][string]>; born: number };
+
+export const emptyWorld = (): World => ({ now: 0, processes: [], histories: {}, installs: {}, models: {}, asks: [], traffic: {}, born: 0 });
 
 export const observe = (world: World): Observed =>
-  ({ processes: world.processes, histories: world.histories, installs: world.installs, models: world.models, asks: world.asks, traffic: {} });
+  ({ processes: world.processes, histories: world.histories, installs: world.installs, models: world.models, asks: world.asks, traffic: world.traffic });
 
 /** Does what one action asks; slow things take until the next `pass`. */
 export function obey(world: World, action: Action): void {
@@ -22,25 +24,55 @@ export function obey(world: World, action: Action): void {
   }
 }
 
-/** Time passes: what was begun is finished. */
-export function pass(world: World, plan: Plan): void {
-  world.now = Math.max(world.now + 1_000, plan.next ?? 0);
-  for (const process of world.processes.filter((candidate) => candidate.phase === 'stopping')) {
-    const history = world.histories[process.slot] ?? emptyHistory(process.slot);
-    const exit = { code: 0, signal: null, error: null, lasting: false, at: world.now };
-    world.histories[process.slot] = afterExit(history, { exit, expected: true, readyFor_ms: null, specHash: process.specHash, restart: { first_ms: 1_000, max_ms: 60_000 }, random: 0.5 });
+/** How something that was begun comes out at the next look. */
+export type Luck = 'done' | 'not yet' | 'fails';
+
+/** Time passes: a second in which what was begun is finished, goes on or fails; without luck all that the plan waits for, and all goes well. */
+export function pass(world: World, plan: Plan, drawn?: () => Luck): void {
+  const luck = drawn ?? ((): Luck => 'done');
+  world.now = Math.max(world.now + 1_000, drawn === undefined ? plan.next ?? 0 : 0);
+  world.processes = world.processes.flatMap((process): ObservedProcess[] => {
+    if (process.phase !== 'starting' && process.phase !== 'stopping') return [process];
+    const how = luck();
+    if (how === 'not yet') return [process];
+    if (process.phase === 'starting' && how === 'done') return [{ ...process, phase: 'ready', ready: world.now }];
+    end(world, process);
+    return [];
+  });
+  for (const install of Object.values(world.installs)) {
+    if (install.phase !== 'installing') continue;
+    const how = luck();
+    if (how === 'done') world.installs[install.contentHash] = { ...install, phase: 'done', folder: '/installed' };
+    if (how === 'fails') world.installs[install.contentHash] = { ...install, phase: 'failed', failed: world.now, retry: world.now + RETRY_MS };
   }
-  world.processes = world.processes.filter((process) => process.phase !== 'stopping')
-    .map((process) => (process.phase === 'starting' ? { ...process, phase: 'ready' as const, ready: world.now } : process));
-  for (const install of Object.values(world.installs)) if (install.phase === 'installing') world.installs[install.contentHash] = { ...install, phase: 'done', folder: '/installed' };
-  for (const model of Object.values(world.models)) if (model.phase === 'fetching') world.models[model.name] = { ...model, phase: 'present', path: `/models/${model.name}`, sha256: `sha-${model.sourceHash}` };
+  for (const model of Object.values(world.models)) {
+    if (model.phase !== 'fetching') continue;
+    const how = luck();
+    if (how === 'done') world.models[model.name] = { ...model, phase: 'present', path: `/models/${model.name}`, sha256: `sha-${model.sourceHash}` };
+    if (how === 'fails') world.models[model.name] = { ...model, phase: 'failed', retry: world.now + RETRY_MS };
+  }
+}
+
+/** A process goes: as it was asked to, or by itself. */
+export function end(world: World, process: ObservedProcess): void {
+  const expected = process.phase === 'stopping';
+  const exit = { code: expected ? 0 : 1, signal: null, error: null, lasting: false, at: world.now };
+  const readyFor_ms = process.ready === null ? null : world.now - process.ready;
+  world.histories[process.slot] = afterExit(world.histories[process.slot] ?? emptyHistory(process.slot), { exit, expected, readyFor_ms, specHash: process.specHash, restart: { first_ms: 1_000, max_ms: 60_000 }, random: 0.5 });
+  world.processes = world.processes.filter((other) => other !== process);
+}
+
+/** Another bkg takes over what runs. */
+export function takeOver(world: World): void {
+  world.processes = world.processes.filter((process) => process.phase !== 'stopping').map((process) => ({ ...process, adopted: true, awaited: world.now }));
+  world.traffic = {};
 }
 
 function processOf(world: World, action: Extract<Action, { readonly do: 'start' }>): ObservedProcess {
   world.born += 1;
   return {
     slot: action.slot, plugin: action.plugin.id, incarnation: `i${world.born}`, pid: 1_000 + world.born, port: 40_000 + world.born, phase: 'starting', specHash: action.specHash,
-    configHash: action.plugin.configHash, started: world.now, ready: null, probe: null, adopted: false, limitsEnforcedBy: 'watch', rss_bytes: 1, liveFailures: 0,
+    configHash: action.plugin.configHash, started: world.now, awaited: world.now, ready: null, probe: null, adopted: false, limitsEnforcedBy: 'watch', rss_bytes: 1, liveFailures: 0,
   };
 }
 

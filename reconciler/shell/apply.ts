@@ -3,10 +3,21 @@ import type { Action, DesiredPlugin, Observed, Plan } from '../core/types.ts';
 import type { Runtime } from './local.ts';
 import type { Supplies } from './supplies.ts';
 
-export type ApplyTargets = { readonly runtime: Runtime; readonly supplies: Supplies };
+export type ApplyTargets = {
+  readonly runtime: Runtime;
+  readonly supplies: Supplies;
+  /** Told what one action threw; the others go on. */
+  readonly failed: (action: Action, error: unknown) => void;
+};
 
 export function apply(plan: Plan, observed: Observed, to: ApplyTargets): void {
-  for (const action of plan.actions) applyOne(action, observed, to);
+  for (const action of plan.actions) {
+    try {
+      applyOne(action, observed, to);
+    } catch (error) {
+      to.failed(action, error);
+    }
+  }
 }
 
 function applyOne(action: Action, observed: Observed, { runtime, supplies }: ApplyTargets): void {

@@ -1,35 +1,44 @@
 // Changes bkg.yaml for the api: edits the text losslessly, shows what would happen, commits against racing editors.
 import { readFile } from 'node:fs/promises';
+import { touchedUnits, type Outlook } from '../core/touched.ts';
 import type { Desired, Json } from '../core/types.ts';
-import { commit } from './commit.ts';
+import { commit, type Committed } from './commit.ts';
 import { revisionOf } from './declare.ts';
 import { desire, hasErrors, type DesirePlace } from './desire.ts';
 import { unifiedDiff } from './diff.ts';
-import type { PatchRequest, PatchResult, PlanView } from './door.ts';
+import type { PatchRequest, PatchResult } from './door.ts';
+import type { Checked, InForce } from './inforce.ts';
 import { editFile, parseFile } from './parsing.ts';
 import type { Edited } from './splice.ts';
+import { planView } from './views.ts';
 
 /** An edit that names no revision is tried again on what an editor saved meanwhile, so often. */
 const RACE_TRIES = 8;
 
 export type ChangeOptions = DesirePlace & {
   readonly journalFolder: string;
-  readonly planOf: (desired: Desired) => PlanView;
   readonly textOf: (revision: string) => string | null;
-  /** Called once the bytes are on disk, before anybody can see them as a revision. */
-  readonly wrote: (revision: string, actor: PatchRequest['actor']) => void;
-  /** Takes the new bytes in; returns the seq of the revision in force after that. */
-  readonly takeIn: () => Promise<number>;
-  readonly seq: () => number;
+  /** The running appliance; null when the file is edited while none runs. */
+  readonly running: Running | null;
 };
+
+export type Running = {
+  readonly inForce: () => InForce;
+  /** What this declaration would lead to now. */
+  readonly outlook: (desired: Desired) => Outlook;
+  /** Writes and takes in; null when nothing was written. Ends once the machine has been looked at with it. */
+  readonly take: (checked: Checked, actor: PatchRequest['actor'], write: () => Promise<boolean>) => Promise<InForce | null>;
+};
+
+const NOTHING: Outlook = { desired: null, plan: { revision: '', actions: [], drifts: [], next: null } };
 
 export type Read = { readonly text: string; readonly revision: string; readonly value: Json };
 
-/** The file as it stands on disk. Throws with code `FileMissing`. */
+/** The file as it stands on disk. Throws with code `FileMissing` or `FileUnreadable`. */
 export async function readDeclared(path: string): Promise<Read> {
   const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== 'ENOENT') throw error;
-    throw Object.assign(new Error(`${path} is not there. Put the file back; nothing is stopped meanwhile.`), { code: 'FileMissing' });
+    if (error.code === 'ENOENT') throw Object.assign(new Error(`${path} is not there. Put the file back; nothing is stopped meanwhile.`), { code: 'FileMissing' });
+    throw Object.assign(new Error(`${path} cannot be read: ${error.message}. It must be a file that the user of bkg may read; nothing is stopped meanwhile.`), { code: 'FileUnreadable' });
   });
   const parsed = await parseFile(text);
   return { text, revision: revisionOf(text), value: parsed.value ?? {} };
@@ -61,14 +70,27 @@ async function attempt(options: ChangeOptions, request: PatchRequest): Promise<P
   const next = revisionOf(edited.text);
   const found = await desire(edited.text, next, options);
   if (found.desired === null || hasErrors(found.problems)) return { ok: false, code: 'Invalid', problems: found.problems };
-  const base = { ok: true as const, revision: next, diff: unifiedDiff(text, edited.text, { from: 'bkg.yaml', to: 'bkg.yaml' }), plan: options.planOf(found.desired), problems: found.problems };
-  if (request.dryRun || next === revision) return { ...base, seq: options.seq(), changed: next !== revision };
-  options.wrote(next, request.actor);
-  const written = await commit({ path: options.config, expectRevision: revision, text: edited.text, journalFolder: options.journalFolder });
-  if (!written.ok && written.code === 'Stale') return stale(options, request, await readDeclared(options.config));
-  if (!written.ok) return { ok: false, code: 'ReadOnlyFile', diff: base.diff, message: written.message };
-  return { ...base, changed: true, seq: await options.takeIn() };
+  const { running } = options;
+  const before = running === null ? NOTHING : running.outlook(running.inForce().desired);
+  const after = running === null ? NOTHING : running.outlook(found.desired);
+  const base = {
+    ok: true as const, revision: next, diff: unifiedDiff(text, edited.text, { from: 'bkg.yaml', to: 'bkg.yaml' }), problems: found.problems, plan: planView(after.plan), units: touchedUnits(before, after),
+  };
+  if (request.dryRun || next === revision) return { ...base, seq: running?.inForce().seq ?? 0, changed: next !== revision };
+  let written: Committed | null = null;
+  const write = async (): Promise<boolean> => {
+    written = await commit({ path: options.config, expectRevision: revision, text: edited.text, journalFolder: options.journalFolder });
+    return written.ok;
+  };
+  const taken = running === null ? (await write(), null) : await running.take({ text: edited.text, revision: next, found }, request.actor, write);
+  const refused = refusalOf(written);
+  if (refused?.code === 'Stale') return stale(options, request, await readDeclared(options.config));
+  if (refused?.code === 'ReadOnlyFile') return { ok: false, code: 'ReadOnlyFile', diff: base.diff, message: refused.message };
+  if (taken !== null && taken.desired.revision !== next) throw Object.assign(new Error(taken.file.problems[0]?.message ?? 'the new revision is not in force yet'), { code: 'StoreUnwritable' });
+  return { ...base, changed: true, seq: taken?.seq ?? 0 };
 }
+
+const refusalOf = (written: Committed | null): Exclude<Committed, { readonly ok: true }> | null => (written === null || written.ok ? null : written);
 
 const textAfter = async (text: string, request: PatchRequest): Promise<Edited> =>
   ('text' in request.change ? { ok: true, text: request.change.text, splices: [] } : editFile(text, request.change.operations));

@@ -14,8 +14,10 @@ export type Telemetry = {
   readonly throughput: number;
   /** Seconds since the process was ready; null when not running. */
   readonly uptime: number | null;
-  /** Requests and errors since bkg started. */
+  /** Requests that have ended, and errors among them, since bkg started. */
   readonly requests: number;
+  /** Requests it is answering now. */
+  readonly inFlight: number;
   readonly errors: number;
   readonly lastError: { readonly at: string; readonly message: string } | null;
   readonly restarts: number;
@@ -150,7 +152,9 @@ export type PatchRequest = {
 };
 
 export type PatchResult =
-  | { readonly ok: true; readonly revision: string; readonly seq: number; readonly changed: boolean; readonly diff: string; readonly plan: PlanView; readonly problems: readonly Problem[] }
+  | { readonly ok: true; readonly revision: string; readonly seq: number; readonly changed: boolean; readonly diff: string; readonly plan: PlanView;
+      /** Units that have something to do because of this edit. */
+      readonly units: readonly string[]; readonly problems: readonly Problem[] }
   | { readonly ok: false; readonly code: 'Invalid' | 'Refused'; readonly problems: readonly Problem[] }
   /** The file moved since `ifRevision`; `yours`, `theirs` are unified diffs against the base, where the base is known. */
   | { readonly ok: false; readonly code: 'Stale'; readonly revision: string; readonly base: string | null; readonly yours: string | null; readonly theirs: string | null }
@@ -158,8 +162,13 @@ export type PatchResult =
 
 export type AskRequest = { readonly kind: 'restart' | 'wake' | 'retry'; readonly plugin: string; readonly actor: Actor };
 
-/** A request in flight: end it exactly once. */
-export type Lease = { end(outcome: { readonly error: string | null }): void };
+/** One request on a plugin, from its arrival to its end. */
+export type Lease = {
+  /** It is with this incarnation now, and a stop of that one waits for it; null: it waits again for one that is ready. */
+  at(incarnation: string | null): void;
+  /** Exactly once. Counts as a request unless it never reached a process and nothing went wrong. */
+  end(outcome: { readonly error: string | null }): void;
+};
 
 export type LogQuery = {
   readonly plugin: string;
@@ -192,7 +201,7 @@ export type Reconciler = {
   patch(request: PatchRequest): Promise<PatchResult>;
   /** Returns the operation's id: ask-N. */
   ask(request: AskRequest): Promise<{ readonly operation: string }>;
-  /** What `settled` is to be asked about an operation: `edit-N` or `ask-N`; null when there is none, or a newer ask of the same kind has taken its place. */
+  /** What `settled` is to be asked about an operation: `edit-N` or `ask-N`; null when there is none, it is long over, or a newer ask of the same kind has taken its place. */
   operation(id: string): { readonly units: readonly string[]; readonly seq: number } | null;
   /**
    * Waits until every named unit (all when empty) has converged on at least revision-seq `seq`, or cannot, or time is up.
@@ -202,8 +211,8 @@ export type Reconciler = {
   history(query: { readonly limit: number }): readonly { readonly seq: number; readonly revision: string; readonly at: string; readonly actor: string; readonly source: string; readonly valid: boolean }[];
   events(query: { readonly limit: number; readonly after: number }): readonly HouseEvent[];
   logs(query: LogQuery): Promise<readonly LogRecord[]>;
-  /** Counts a request on a plugin in: keeps an on-demand plugin awake, is drained before a stop, feeds telemetry. */
-  lease(plugin: string): Lease;
+  /** Counts a request in: with an incarnation, or (null) waiting for one that is ready. Wakes an on-demand plugin and keeps it awake, is drained before a stop, feeds telemetry. */
+  lease(plugin: string, at: string | null): Lease;
   /** Which incarnation a bus token belongs to; null for a wrong one. Constant time. */
   caller(token: string): { readonly plugin: string; readonly incarnation: string } | null;
   /** What a plugin reported of itself over the bus. */

@@ -1,124 +1,172 @@
 // Which revision of bkg.yaml is in force: takes in new bytes, keeps the last good ones when they are no good.
 import { readFile } from 'node:fs/promises';
 import type { Desired, Problem } from '../core/types.ts';
-import { desire, hasErrors, type DesirePlace } from './desire.ts';
+import { desire, type Desire, type DesirePlace } from './desire.ts';
 import { revisionOf } from './declare.ts';
 import type { FileView } from './door.ts';
 import { monotonic_ms } from './process.ts';
+import { isPassing } from './store-later.ts';
 import type { Store } from './store.ts';
 
 /** A half-written save can happen to parse (one truncation in five does): a strict prefix of what is in force waits this long. */
 const PREFIX_HOLD_MS = 2_000;
+/** A revision that could not be noted down, or a file that could not be read, is tried again after this long. */
+const RETRY_MS = 1_000;
 
 export type InForce = {
   readonly desired: Desired;
   readonly seq: number;
   readonly text: string;
   readonly file: FileView;
-  /** When bytes that are held back are to be looked at again. */
+  /** True while the last good revision resolves in part only: what `desired` does not name is left alone. */
+  readonly partial: boolean;
+  /** What the revision in force itself is warned of. */
+  readonly warnings: readonly Problem[];
+  /** When the file is to be looked at again without an event. */
   readonly lookAgain: number | null;
 };
+
+export type Author = { readonly actor: string; readonly source: string };
 
 export type InForceOptions = DesirePlace & {
   readonly store: Store;
   readonly event: (reason: string, unit: string, message: string) => void;
-  /** Who wrote a revision, when it was bkg itself. */
-  readonly authorOf: (revision: string) => { readonly actor: string; readonly source: string } | null;
 };
 
+/** Bytes that were checked before they were written. */
+export type Checked = { readonly text: string; readonly revision: string; readonly found: Desire };
+
 export const EMPTY_TEXT = 'version: 1\n';
+const BY_HAND: Author = { actor: 'owner', source: 'file' };
 
 export function openInForce(options: InForceOptions) {
   let current: InForce | null = null;
   let lastSeen: string | null = null;
   let heldSince: number | null = null;
+  let queue: Promise<unknown> = Promise.resolve();
 
-  const view = (patch: Partial<FileView>): FileView => ({
-    path: options.config, revision: lastSeen, inForce: current?.desired.revision ?? '', valid: true, problems: [], ...patch,
-  });
-  const keep = (file: Partial<FileView>, lookAgain: number | null = null): InForce => {
+  /** Looking and writing one after another: what bkg writes is never mistaken for somebody else's save. */
+  function inTurn<Result>(work: () => Promise<Result>): Promise<Result> {
+    const next = queue.then(work);
+    queue = next.catch(() => undefined);
+    return next;
+  }
+
+  const known = (): InForce => {
     if (current === null) throw new Error('nothing is in force yet');
-    current = { ...current, file: view(file), lookAgain };
     return current;
   };
+  const view = (patch: Partial<FileView>): FileView => ({
+    path: options.config, revision: lastSeen, inForce: current?.desired.revision ?? '', valid: true, problems: current?.warnings ?? [], ...patch,
+  });
+  const keep = (file: Partial<FileView>, lookAgain: number | null = null): InForce => (current = { ...known(), file: view(file), lookAgain });
 
-  async function accept(text: string, revision: string): Promise<InForce> {
-    const found = await desire(text, revision, options);
+  /** Null when the disk would not take it. */
+  function noteDown(checked: Checked, author: Author): { readonly seq: number } | { readonly fault: string } {
+    try {
+      return { seq: options.store.addRevision({ revision: checked.revision, text: checked.text, at: new Date().toISOString(), ...author, valid: checked.found.desired !== null }) };
+    } catch (error) {
+      if (!isPassing(error)) throw error;
+      return { fault: error.message };
+    }
+  }
+
+  function accept(checked: Checked, author: Author): InForce {
+    const { text, revision, found } = checked;
+    const noted = noteDown(checked, author);
+    if ('fault' in noted) {
+      // Seen, but to be looked at again: without its row a crash would bring back the revision before.
+      lastSeen = revision;
+      return keep({ valid: false, problems: [unnoted(noted.fault)] }, monotonic_ms() + RETRY_MS);
+    }
     lastSeen = revision;
-    const author = options.authorOf(revision) ?? { actor: 'owner', source: 'file' };
-    const row = { revision, at: new Date().toISOString(), ...author, text };
     if (found.desired === null) {
-      options.store.addRevision({ ...row, valid: false });
       const first = found.problems.find((problem) => problem.severity === 'error');
       options.event('ConfigRejected', 'config', `${options.config}${first?.line == null ? '' : `:${first.line}:${first.column}`}: ${first?.message ?? 'it is not valid'}`);
       return keep({ valid: false, problems: found.problems });
     }
-    const seq = options.store.addRevision({ ...row, valid: true });
-    current = { desired: found.desired, seq, text, file: view({ inForce: revision, problems: found.problems }), lookAgain: null };
+    current = { desired: found.desired, seq: noted.seq, text, partial: false, warnings: found.problems, file: view({ inForce: revision, problems: found.problems }), lookAgain: null };
     options.event('ConfigAccepted', 'config', `revision ${revision.slice(0, 12)} is in force`);
     return current;
   }
 
+  async function look(): Promise<InForce> {
+    const read = await textOf(options.config);
+    const now = known();
+    if (read.kind !== 'text') {
+      if (lastSeen === null && now.file.problems[0]?.message === read.problem.message) return now;
+      lastSeen = null;
+      return keep({ valid: false, problems: [read.problem] }, read.kind === 'unreadable' ? monotonic_ms() + RETRY_MS : null);
+    }
+    const { text } = read;
+    const revision = revisionOf(text);
+    if (revision === lastSeen && now.lookAgain === null) return now;
+    if (isPrefixOf(text, now.text)) {
+      heldSince ??= monotonic_ms();
+      if (monotonic_ms() - heldSince < PREFIX_HOLD_MS) {
+        lastSeen = revision;
+        return keep({ valid: false, problems: [truncated()] }, heldSince + PREFIX_HOLD_MS);
+      }
+    }
+    heldSince = null;
+    if (revision === now.desired.revision && !now.partial) {
+      lastSeen = revision;
+      return keep({});
+    }
+    return accept({ text, revision, found: await desire(text, revision, options) }, BY_HAND);
+  }
+
   return {
-    current: (): InForce => {
-      if (current === null) throw new Error('nothing is in force yet');
-      return current;
-    },
-    /** Boot: the file as it is; if that is no good, the last good revision; if there never was one, an empty appliance. */
+    current: known,
+    /** Boot: the file as it is; if that is no good, the last good revision, or what still resolves of it; if there never was one, nothing. */
     async boot(): Promise<InForce> {
       const good = options.store.lastGood();
       const base = good ?? { seq: 0, text: EMPTY_TEXT, revision: revisionOf(EMPTY_TEXT) };
       const found = await desire(base.text, base.revision, options);
-      // What was good once may not resolve today (a plugin's folder is gone): then nothing is declared until the file is mended.
-      const desired = found.desired ?? (await desire(EMPTY_TEXT, revisionOf(EMPTY_TEXT), options)).desired;
+      // What was good once may not resolve today: a plugin's folder is gone, a variable is not set. That stops nothing of it.
+      const desired = found.desired ?? found.sound ?? (await desire(EMPTY_TEXT, revisionOf(EMPTY_TEXT), options)).desired;
       if (desired === null) throw new Error('the empty declaration does not resolve');
-      current = { desired, seq: base.seq, text: base.text, file: view({}), lookAgain: null };
-      return this.read();
+      const partial = found.desired === null || good === null;
+      const warnings = found.desired === null ? [] : found.problems;
+      current = { desired, seq: base.seq, text: base.text, partial, warnings, file: view({ problems: warnings }), lookAgain: null };
+      return inTurn(look);
     },
     /** Looks at the file again; the same object comes back when nothing about it changed. */
-    async read(): Promise<InForce> {
-      const text = await textOf(options.config);
-      if (current === null) throw new Error('nothing is in force yet');
-      if (text === null) {
-        if (lastSeen === null && current.file.problems.length > 0) return current;
-        lastSeen = null;
-        return keep({ valid: false, problems: [missing(options.config)] });
-      }
-      const revision = revisionOf(text);
-      if (revision === lastSeen && current.lookAgain === null) return current;
-      if (isPrefixOf(text, current.text)) {
-        heldSince ??= monotonic_ms();
-        if (monotonic_ms() - heldSince < PREFIX_HOLD_MS) {
-          lastSeen = revision;
-          return keep({ valid: false, problems: [truncated()] }, heldSince + PREFIX_HOLD_MS);
-        }
-      }
+    read: (): Promise<InForce> => inTurn(look),
+    /**
+     * Writes bytes that were checked and takes them in at once, as their author's. Null when `write` says that nothing was
+     * written. Nobody looks at the file in between.
+     */
+    write: (checked: Checked, author: Author, write: () => Promise<boolean>): Promise<InForce | null> => inTurn(async () => {
+      if (!(await write())) return null;
       heldSince = null;
-      if (revision === current.desired.revision) {
-        lastSeen = revision;
-        return keep({ problems: [] });
-      }
-      return accept(text, revision);
-    },
+      return accept(checked, author);
+    }),
   };
 }
 
 const isPrefixOf = (text: string, inForce: string): boolean => text.length < inForce.length && text.length > 0 && inForce.startsWith(text);
 
-/** Null when there is no file. Other faults of reading are the owner's to see. */
-async function textOf(path: string): Promise<string | null> {
+type Text = { readonly kind: 'text'; readonly text: string } | { readonly kind: 'missing' | 'unreadable'; readonly problem: Problem };
+
+async function textOf(path: string): Promise<Text> {
   try {
-    return await readFile(path, 'utf8');
+    return { kind: 'text', text: await readFile(path, 'utf8') };
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw error;
+    const { code, message } = error as NodeJS.ErrnoException;
+    return code === 'ENOENT' ? { kind: 'missing', problem: missing(path) } : { kind: 'unreadable', problem: unreadable(path, message) };
   }
 }
 
-const missing = (path: string): Problem =>
-  ({ code: 'FileMissing', pointer: '', line: null, column: null, severity: 'error', message: `${path} is not there; the last good revision stays in force.`, hint: 'Put the file back. Nothing is stopped meanwhile.' });
+const fault = (code: string, message: string, hint: string): Problem => ({ code, pointer: '', line: null, column: null, severity: 'error', message, hint });
+
+const missing = (path: string): Problem => fault('FileMissing', `${path} is not there; the last good revision stays in force.`, 'Put the file back. Nothing is stopped meanwhile.');
+
+const unreadable = (path: string, why: string): Problem =>
+  fault('FileUnreadable', `${path} cannot be read: ${why}. The last good revision stays in force.`, 'It must be a file that the user of bkg may read. Nothing is stopped meanwhile.');
 
 const truncated = (): Problem =>
-  ({ code: 'ConfigHeld', pointer: '', line: null, column: null, severity: 'error', message: 'The file ends earlier than the revision in force: it looks half-written and waits 2 s.', hint: 'If the end was cut on purpose, it takes effect by itself after that.' });
+  fault('ConfigHeld', 'The file ends earlier than the revision in force: it looks half-written and waits 2 s.', 'If the end was cut on purpose, it takes effect by itself after that.');
 
-export { hasErrors };
+const unnoted = (why: string): Problem =>
+  fault('StoreUnwritable', `bkg.db could not be written: ${why}. This revision waits for that; the last good one stays in force.`, 'Make room on the disk of $BKG_HOME. It is tried again each second.');

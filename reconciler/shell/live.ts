@@ -8,6 +8,8 @@ export type Live = {
   readonly specHash: string;
   readonly started: number;
   readonly adopted: boolean;
+  /** Since when it is waited for. */
+  awaited: number;
   configHash: string;
   /** 0 until it has been spawned. */
   pid: number;
@@ -34,14 +36,14 @@ export type Live = {
 
 export function newLive(seed: Pick<Live, 'slot' | 'plugin' | 'incarnation' | 'specHash' | 'started' | 'adopted' | 'configHash'>): Live {
   return {
-    ...seed, pid: 0, startTicks: 0, port: 0, phase: 'starting', ready: null, probe: null, declared: null, rss_bytes: null, cpuTicks: null, cpuAt: 0, cpu: null, own: {},
+    ...seed, awaited: seed.started, pid: 0, startTicks: 0, port: 0, phase: 'starting', ready: null, probe: null, declared: null, rss_bytes: null, cpuTicks: null, cpuAt: 0, cpu: null, own: {},
     liveFailures: 0, unreadyProbes: 0, lastTelemetry: 0, stop: null, exit: null, timer: null,
   };
 }
 
 export const observed = (live: Live): ObservedProcess => ({
   slot: live.slot, plugin: live.plugin, incarnation: live.incarnation, pid: live.pid, port: live.port, phase: live.phase, specHash: live.specHash,
-  configHash: live.configHash, started: live.started, ready: live.ready, probe: live.probe, adopted: live.adopted, limitsEnforcedBy: 'watch',
+  configHash: live.configHash, started: live.started, awaited: live.awaited, ready: live.ready, probe: live.probe, adopted: live.adopted, limitsEnforcedBy: 'watch',
   rss_bytes: live.rss_bytes, liveFailures: live.liveFailures,
 });
 

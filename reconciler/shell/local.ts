@@ -2,11 +2,12 @@
 import { randomUUID } from 'node:crypto';
 import type { DesiredPlugin, Exit, History, Observed, ObservedProcess } from '../core/types.ts';
 import { afterExit, emptyHistory } from '../core/settle.ts';
+import { begin } from './begin.ts';
 import { prepareLaunch, writeConfig, type LaunchPlace } from './launch.ts';
 import { describeEnd, newLive, observed, type Live } from './live.ts';
 import { pickPort } from './ports.ts';
 import { figuresOf, probe, type ProbeAnswer } from './probe.ts';
-import { hostBoot, isSame, monotonic_ms, sampleGroups, spawnProcess, stopGroup, survivors } from './process.ts';
+import { endLeftovers, hostBoot, isSame, monotonic_ms, sampleGroups, spawnProcess, stopGroup } from './process.ts';
 import type { IncarnationRow, Store } from './store.ts';
 import type { Traffic } from './traffic.ts';
 
@@ -23,6 +24,8 @@ const UNREADY_AFTER = 2;
 const STALLING_FAULTS = new Set(['ENOENT', 'EACCES', 'ENOEXEC', 'ENOTDIR']);
 const TICKS_PER_S = 100;
 const KILL_GRACE_MS = 500;
+/** An end of which nobody saw how. */
+const UNSEEN = { code: null, signal: null, error: null, lasting: false } as const;
 
 /** What apply may ask of any runtime; a cluster's would stand beside this one. */
 export type Runtime = {
@@ -47,6 +50,10 @@ export type LocalOptions = LaunchPlace & {
   readonly store: Store;
   readonly traffic: Traffic;
   readonly poke: () => void;
+  /** Ends once nobody is sent to a process that has begun to stop. */
+  readonly unrouted: () => Promise<void>;
+  /** A mistake of our own: it is told, and nothing else ends by it. */
+  readonly broken: (error: unknown) => void;
   readonly event: (reason: string, plugin: string, message: string) => void;
   readonly declaredOf: (plugin: string) => DesiredPlugin | null;
   readonly random: () => number;
@@ -64,7 +71,7 @@ export function openLocal(options: LocalOptions): Runtime {
     const live = newLive({ slot: order.slot, plugin: order.plugin.id, incarnation: randomUUID(), specHash: order.specHash, started: monotonic_ms(), adopted: false, configHash: order.plugin.configHash });
     live.declared = order.plugin;
     lives.set(live.incarnation, live);
-    void spawn(live, order).catch((error: unknown) => gone(live, { code: null, signal: null, error: String(error), lasting: false, at: monotonic_ms() }));
+    begin(() => spawn(live, order), (error) => gone(live, { ...UNSEEN, error: `it could not be started: ${messageOf(error)}`, at: monotonic_ms() }));
   }
 
   async function spawn(live: Live, order: StartOrder): Promise<void> {
@@ -73,15 +80,15 @@ export function openLocal(options: LocalOptions): Runtime {
     const launch = prepareLaunch(options, { plugin: order.plugin, incarnation: live.incarnation, port: live.port, models: order.models, installed: order.installed });
     // The row comes first: should bkg die between the two, the next one finds the process by its incarnation.
     store.begin({ incarnation: live.incarnation, slot: live.slot, plugin: live.plugin, port: live.port, specHash: live.specHash, configHash: live.configHash, started: live.started });
-    const spawned = await spawnProcess({ ...launch, onExit: (exit) => gone(live, { ...exit, error: null, lasting: false, at: monotonic_ms() }) });
-    if (!spawned.ok) return gone(live, { code: null, signal: null, error: spawned.message, lasting: STALLING_FAULTS.has(spawned.code), at: monotonic_ms() });
+    const spawned = await spawnProcess({ ...launch, onExit: (exit) => gone(live, { ...UNSEEN, ...exit, at: monotonic_ms() }) });
+    if (!spawned.ok) return gone(live, { ...UNSEEN, error: spawned.message, lasting: STALLING_FAULTS.has(spawned.code), at: monotonic_ms() });
     live.pid = spawned.pid;
     live.startTicks = spawned.startTicks;
     store.spawned(live.incarnation, spawned.pid, spawned.startTicks);
     if (live.exit !== null) return;
     event('PluginStarted', live.plugin, `process ${live.pid} on port ${live.port}`);
     poke();
-    if (live.stop !== null) void end(live);
+    if (live.stop !== null) begin(() => end(live), options.broken);
     else watch(live, START_PROBE_MIN_MS);
   }
 
@@ -90,23 +97,25 @@ export function openLocal(options: LocalOptions): Runtime {
     const identity = row.pid === null || row.start_ticks === null ? null : { pid: row.pid, startTicks: row.start_ticks };
     if (row.boot_id === bootId && identity !== null && isSame(identity)) {
       const live = newLive({ slot: row.slot, plugin: row.plugin, incarnation: row.incarnation, specHash: row.spec_hash, started: row.started_ms, adopted: true, configHash: row.config_hash });
-      Object.assign(live, identity, { port: row.port });
+      Object.assign(live, identity, { port: row.port, ready: row.ready_ms, phase: row.ready_ms === null ? 'starting' : 'ready', awaited: monotonic_ms() });
       lives.set(live.incarnation, live);
       event('PluginAdopted', live.plugin, `process ${live.pid} was found running and taken over`);
       watch(live, START_PROBE_MIN_MS);
       return;
     }
-    for (const pid of survivors(row.incarnation)) kill(pid);
+    const isOfThisBoot = row.boot_id === bootId;
+    endLeftovers({ ...(isOfThisBoot && identity !== null ? identity : { pid: 0, startTicks: 0 }), incarnation: row.incarnation });
     store.end(row.incarnation);
-    if (row.boot_id !== bootId) return;
-    remember({ slot: row.slot, plugin: row.plugin, specHash: row.spec_hash }, { exit: { code: null, signal: null, error: null, lasting: false, at: monotonic_ms() }, expected: false, readyFor_ms: row.ready_ms === null ? null : monotonic_ms() - row.ready_ms });
+    if (!isOfThisBoot) return;
+    const now = monotonic_ms();
+    remember({ slot: row.slot, plugin: row.plugin, specHash: row.spec_hash }, { exit: { ...UNSEEN, at: now }, expected: false, readyFor_ms: row.ready_ms === null ? null : now - row.ready_ms });
   }
 
   // ─── Watching ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   function watch(live: Live, within_ms: number): void {
     if (live.timer !== null) clearTimeout(live.timer);
-    live.timer = setTimeout(() => { void look(live, within_ms); }, within_ms);
+    live.timer = setTimeout(() => { begin(() => look(live, within_ms), (error) => { options.broken(error); watch(live, START_PROBE_MAX_MS); }); }, within_ms);
     live.timer.unref();
   }
 
@@ -159,7 +168,7 @@ export function openLocal(options: LocalOptions): Runtime {
     const running = [...lives.values()].filter((live) => live.pid > 0 && live.exit === null);
     for (const live of running) {
       // A child's exit comes as an event; that of an adopted process can only be seen here.
-      if (live.adopted && !isSame(live)) gone(live, { code: null, signal: null, error: null, lasting: false, at: monotonic_ms() });
+      if (live.adopted && !isSame(live)) gone(live, { ...UNSEEN, at: monotonic_ms() });
     }
     const samples = sampleGroups(running.map((live) => live.pid));
     const now = monotonic_ms();
@@ -181,24 +190,25 @@ export function openLocal(options: LocalOptions): Runtime {
     live.stop = { failure: order.failure };
     if (live.timer !== null) clearTimeout(live.timer);
     live.phase = 'draining';
-    if (live.pid > 0) void end(live);
+    if (live.pid > 0) begin(() => end(live), options.broken);
   }
 
-  /** Unrouted already: waits for what is in flight, asks the group to finish, ends what does not. */
+  /** Waits until nobody is sent there and what is in flight has ended, asks the group to finish, ends what does not. */
   async function end(live: Live): Promise<void> {
     const how = (options.declaredOf(live.plugin) ?? live.declared)?.stop ?? { signal: 'SIGTERM' as const, drain_ms: 0, grace_ms: 10_000 };
+    await options.unrouted();
     if (live.stop?.failure === null) await drained(live, how.drain_ms);
     live.phase = 'stopping';
     poke();
     const result = await stopGroup({ pid: live.pid, startTicks: live.startTicks, incarnation: live.incarnation, signal: how.signal, grace_ms: how.grace_ms });
     if (result.killed) event('PluginKilled', live.plugin, `it did not finish within ${how.grace_ms / 1000} s of ${how.signal} and was killed`);
     // A child's exit event may come a moment later than its disappearance.
-    setTimeout(() => gone(live, { code: null, signal: result.killed ? 'SIGKILL' : how.signal, error: null, lasting: false, at: monotonic_ms() }), live.adopted ? 0 : KILL_GRACE_MS).unref();
+    setTimeout(() => gone(live, { ...UNSEEN, signal: result.killed ? 'SIGKILL' : how.signal, at: monotonic_ms() }), live.adopted ? 0 : KILL_GRACE_MS).unref();
   }
 
   async function drained(live: Live, drain_ms: number): Promise<void> {
     const until = monotonic_ms() + drain_ms;
-    while (options.traffic.inFlight(live.plugin) > 0 && monotonic_ms() < until && live.exit === null) await pause(20);
+    while (options.traffic.inFlight(live.incarnation) > 0 && monotonic_ms() < until && live.exit === null) await pause(20);
   }
 
   /** The one place where an incarnation ends. Its children go with it before another may start in the slot. */
@@ -206,14 +216,13 @@ export function openLocal(options: LocalOptions): Runtime {
     if (live.exit !== null) return;
     live.exit = exit;
     if (live.timer !== null) clearTimeout(live.timer);
-    const left = survivors(live.incarnation);
-    for (const pid of left) kill(pid);
+    lives.delete(live.incarnation);
+    const left = endLeftovers(live);
     const failure = live.stop?.failure ?? null;
     const expected = live.stop !== null && failure === null;
     remember(live, { exit, expected, readyFor_ms: live.ready === null ? null : exit.at - live.ready });
-    event(expected ? 'PluginStopped' : 'PluginFailed', live.plugin, describeEnd(exit, failure) + (left.length > 0 ? `; ${left.length} processes it had left behind were ended` : ''));
+    event(expected ? 'PluginStopped' : 'PluginFailed', live.plugin, describeEnd(exit, failure) + (left === 0 ? '' : `; ${left} ${left === 1 ? 'process' : 'processes'} it had left behind were ended`));
     store.end(live.incarnation);
-    lives.delete(live.incarnation);
     if (!closing) poke();
   }
 
@@ -259,10 +268,4 @@ export function openLocal(options: LocalOptions): Runtime {
 
 const pause = (within_ms: number): Promise<void> => new Promise((resolve) => { setTimeout(resolve, within_ms); });
 
-function kill(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch {
-    // It has gone by itself meanwhile: that is what was wanted.
-  }
-}
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));

@@ -203,14 +203,24 @@ export async function stopGroup(order: StopOrder): Promise<{ readonly killed: bo
   return { killed: !finished };
 }
 
+/** Kills whatever a process that has gone left behind, marked or only of its group. Returns how many there were. */
+export function endLeftovers(gone: Leader & { readonly incarnation: string }): number {
+  const left = (): readonly Row[] => leftOf(gone, (row) => row.incarnation === gone.incarnation);
+  // A table that is older than its end holds itself, and not what it made last.
+  if (left().length > 0) table = null;
+  const rows = left();
+  for (const row of rows) send(row.pid, 'SIGKILL');
+  return rows.length;
+}
+
 /** Asks the kernel before it reads the table. A zombie nobody reaps keeps its group's number, so the table has the last word. */
 const isEmpty = (leader: Leader): boolean => !send(-leader.pid, 0) || leftOf(leader, () => false).length === 0;
 
-/** Who lives in the group, also when its leader has gone and also with an environment wiped clean, and who else is meant. */
+/** Who lives in the group, also when its leader has gone and also with an environment wiped clean, and who else is meant. Pid 0: it never had a group. */
 function leftOf(leader: Leader, isMeant: (row: Row) => boolean): readonly Row[] {
   // The leader's number may have been given to another process: then the group of that number is not ours.
   const now = identify(leader.pid);
-  const isOurs = now === null || now.startTicks === leader.startTicks;
+  const isOurs = leader.pid > 0 && (now === null || now.startTicks === leader.startTicks);
   return readTable().filter((row) => (isOurs && row.pgid === leader.pid && row.session === leader.pid && row.startTicks >= leader.startTicks) || isMeant(row));
 }
 

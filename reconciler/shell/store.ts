@@ -2,6 +2,7 @@
 import Database from 'better-sqlite3';
 import { chmodSync } from 'node:fs';
 import type { Ask, History, ObservedModel } from '../core/types.ts';
+import { openLater, type Later } from './store-later.ts';
 
 /** A lock held by another process blocks the event loop while it lasts: give up soon and try on a later tick. */
 const BUSY_TIMEOUT_MS = 50;
@@ -46,16 +47,24 @@ export function openStore(path: string, bootId: string) {
   if (version > SCHEMA_VERSION) throw new Error(`${path} was written by a newer bkg (schema ${version}, this one knows ${SCHEMA_VERSION}): use that bkg, or another --home`);
   db.exec(SCHEMA);
   db.pragma(`user_version = ${SCHEMA_VERSION}`);
+  const later = openLater();
   return {
-    ...incarnationRows(db, bootId),
+    ...incarnationRows(db, { bootId, later }),
     ...askRows(db, bootId),
     ...revisionRows(db),
-    ...modelRows(db),
-    close: (): void => { db.close(); },
+    ...modelRows(db, later),
+    /** Tries again what the disk would not take. */
+    flush: later.flush,
+    /** Why something waits to be written; null when nothing does. */
+    fault: later.fault,
+    close: (): void => {
+      later.flush();
+      db.close();
+    },
   };
 }
 
-function incarnationRows(db: Database.Database, bootId: string) {
+function incarnationRows(db: Database.Database, { bootId, later }: { readonly bootId: string; readonly later: Later }) {
   const begin = db.prepare('INSERT INTO incarnations (incarnation, slot, plugin, boot_id, port, spec_hash, config_hash, started_ms) VALUES (@incarnation, @slot, @plugin, @bootId, @port, @specHash, @configHash, @started)');
   const spawned = db.prepare('UPDATE incarnations SET pid = ?, start_ticks = ? WHERE incarnation = ?');
   const ready = db.prepare('UPDATE incarnations SET ready_ms = ? WHERE incarnation = ?');
@@ -67,16 +76,20 @@ function incarnationRows(db: Database.Database, bootId: string) {
   const savePort = db.prepare('INSERT INTO ports (slot, port) VALUES (?, ?) ON CONFLICT (slot) DO UPDATE SET port = excluded.port');
   const port = db.prepare('SELECT port FROM ports WHERE slot = ?').pluck();
   return {
+    /** The one write that a start depends on: throws when the disk does not take it. */
     begin: (row: { readonly incarnation: string; readonly slot: string; readonly plugin: string; readonly port: number; readonly specHash: string; readonly configHash: string; readonly started: number }): void => {
       begin.run({ ...row, bootId });
-      savePort.run(row.slot, row.port);
+      later.write(`port ${row.slot}`, () => savePort.run(row.slot, row.port));
     },
-    spawned: (incarnation: string, pid: number, startTicks: number): void => { spawned.run(pid, startTicks, incarnation); },
-    ready: (incarnation: string, at: number): void => { ready.run(at, incarnation); },
-    configured: (incarnation: string, configHash: string): void => { configured.run(configHash, incarnation); },
-    end: (incarnation: string): void => { end.run(incarnation); },
+    spawned: (incarnation: string, pid: number, startTicks: number): void => { later.write(`spawned ${incarnation}`, () => spawned.run(pid, startTicks, incarnation)); },
+    ready: (incarnation: string, at: number): void => { later.write(`ready ${incarnation}`, () => ready.run(at, incarnation)); },
+    configured: (incarnation: string, configHash: string): void => { later.write(`configured ${incarnation}`, () => configured.run(configHash, incarnation)); },
+    end: (incarnation: string): void => {
+      for (const what of ['spawned', 'ready', 'configured']) later.drop(`${what} ${incarnation}`);
+      later.write(`end ${incarnation}`, () => end.run(incarnation));
+    },
     incarnations: (): readonly IncarnationRow[] => all.all() as IncarnationRow[],
-    saveHistory: (history: History): void => { saveHistory.run(history.slot, bootId, JSON.stringify(history)); },
+    saveHistory: (history: History): void => { later.write(`history ${history.slot}`, () => saveHistory.run(history.slot, bootId, JSON.stringify(history))); },
     /** Times of another boot mean nothing, so only this boot's are read. */
     histories: (): readonly History[] => (histories.all(bootId) as { json: string }[]).map((row) => JSON.parse(row.json) as History),
     /** The port this slot had last, so that it keeps it while it is free. */
@@ -93,9 +106,15 @@ function askRows(db: Database.Database, bootId: string) {
     drop.run(ask.kind, ask.plugin, bootId);
     return Number(add.run(ask.kind, ask.plugin, ask.at, bootId, actor).lastInsertRowid);
   });
+  let known: readonly Ask[] | null = null;
   return {
-    ask: (ask: Omit<Ask, 'id'>, actor: string): number => put.immediate(ask, actor),
-    asks: (): readonly Ask[] => all.all(bootId) as Ask[],
+    /** Throws when the disk does not take it: a wish that a crash would lose is not acknowledged. */
+    ask(ask: Omit<Ask, 'id'>, actor: string): number {
+      const id = put.immediate(ask, actor);
+      known = null;
+      return id;
+    },
+    asks: (): readonly Ask[] => (known ??= all.all(bootId) as Ask[]),
   };
 }
 
@@ -119,13 +138,13 @@ function revisionRows(db: Database.Database) {
   };
 }
 
-function modelRows(db: Database.Database) {
+function modelRows(db: Database.Database, later: Later) {
   const save = db.prepare('INSERT INTO models (name, json) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET json = excluded.json');
   const drop = db.prepare('DELETE FROM models WHERE name = ?');
   const all = db.prepare('SELECT json FROM models');
   return {
-    saveModel: (model: ObservedModel): void => { save.run(model.name, JSON.stringify(model)); },
-    dropModel: (name: string): void => { drop.run(name); },
+    saveModel: (model: ObservedModel): void => { later.write(`model ${model.name}`, () => save.run(model.name, JSON.stringify(model))); },
+    dropModel: (name: string): void => { later.write(`model ${name}`, () => drop.run(name)); },
     models: (): readonly ObservedModel[] => (all.all() as { json: string }[]).map((row) => JSON.parse(row.json) as ObservedModel),
   };
 }

@@ -1,6 +1,6 @@
 // Builds the snapshot that the api, the CLI and the UI see from what the tick found.
 import { explainModel, explainPlugins, type ExplainInput } from '../core/explain.ts';
-import { slotOf } from '../core/diff.ts';
+import { slotOf } from '../core/names.ts';
 import { settleConditions } from '../core/settle.ts';
 import type { Condition, DesiredPlugin, ObservedProcess, Plan } from '../core/types.ts';
 import type { ModelView, PlanView, PluginView, Route, Snapshot, Telemetry } from './door.ts';
@@ -74,7 +74,7 @@ function telemetry(sources: ViewSources, subject: { readonly input: ViewInput; r
     mem: process?.rss_bytes ?? null,
     throughput: traffic.throughput,
     uptime: process?.ready == null ? null : Math.round((input.now - process.ready) / 1000),
-    requests: traffic.requests, errors: traffic.errors, lastError: traffic.lastError,
+    requests: traffic.requests, inFlight: traffic.inFlight, errors: traffic.errors, lastError: traffic.lastError,
     restarts: input.observed.histories[slotOf(plugin.id)]?.restarts ?? 0,
     own: figures?.own ?? {},
   };
