@@ -44,6 +44,7 @@ const GAUGES: readonly Figure[] = [
   { name: 'bkg_plugin_cpu_percent', help: 'Per cent of one core over the last second.', of: (plugin) => plugin.telemetry.cpu },
   { name: 'bkg_plugin_memory_bytes', help: 'Resident bytes of the process group.', of: (plugin) => plugin.telemetry.mem },
   { name: 'bkg_plugin_uptime_seconds', help: 'Seconds since the process was ready.', of: (plugin) => plugin.telemetry.uptime },
+  { name: 'bkg_plugin_requests_in_flight', help: 'Requests it is answering now.', of: (plugin) => plugin.telemetry.inFlight },
   { name: 'bkg_plugin_throughput_per_second', help: 'Requests a second over the last ten seconds.', of: (plugin) => plugin.telemetry.throughput },
 ];
 const COUNTERS: readonly Figure[] = [

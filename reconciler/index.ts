@@ -72,7 +72,9 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
 
   let ports: Ports = { web: null, api: null, bus: null };
   const broken = (error: unknown): void => log.error({ err: error }, 'bkg made a mistake; the next look tries again');
+  // Two loops: a large file is read and checked while processes are looked after.
   const loop = openLoop(tick, broken);
+  const reading = openLoop(readFile, broken);
   const traffic = openTraffic(monotonic_ms, loop.poke);
   const pluginEvent = (reason: string, plugin: string, message: string): void => events.add(reason, `plugin/${plugin}#0`, message);
   const declaredOf = (id: string): Desired['plugins'][number] | null => inForce.current().desired.plugins.find((plugin) => plugin.id === id) ?? null;
@@ -102,8 +104,14 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
     return { plan, observed, snapshot };
   }
 
+  async function readFile(): Promise<void> {
+    const before = inForce.current();
+    const now = await inForce.read();
+    if (now.lookAgain !== null) reading.lookIn(now.lookAgain - monotonic_ms());
+    if (now !== before) loop.poke();
+  }
+
   async function tick(): Promise<void> {
-    const { lookAgain } = await inForce.read();
     const { plan, observed, snapshot } = look();
     current = snapshot;
     if (started) {
@@ -112,8 +120,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
       writePorts(home, ports, observed.processes);
     }
     publish({ type: 'snapshot', snapshot });
-    const next = [plan.next, lookAgain].filter((at): at is number => at !== null);
-    loop.lookIn(next.length === 0 ? Number.MAX_SAFE_INTEGER : Math.min(...next) - monotonic_ms());
+    if (plan.next !== null) loop.lookIn(plan.next - monotonic_ms());
   }
 
   /** A unit that cannot be acted on keeps no other from it; it is planned again at the next look. */
@@ -134,7 +141,9 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
       inForce: inForce.current, outlook,
       async take(checked, actor, write) {
         const taken = await inForce.write(checked, { actor: actor.name, source: actor.source }, write);
-        if (taken !== null) await loop.turn();
+        if (taken === null) return null;
+        reading.poke();
+        await loop.turn();
         return taken;
       },
     },
@@ -207,12 +216,14 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
         store.flush();
         runtime.heartbeat();
       }, broken), HEARTBEAT_MS);
-      watcher = watchFile(config, loop.poke);
+      watcher = watchFile(config, reading.poke);
+      reading.poke();
       loop.poke();
     },
     async close(mode) {
       if (heartbeat !== null) clearInterval(heartbeat);
       await watcher?.close();
+      await reading.close();
       await loop.close();
       supplies.close();
       await runtime.close(mode);

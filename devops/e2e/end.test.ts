@@ -2,12 +2,12 @@
 import { spawn } from 'node:child_process';
 import { connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { statSync } from 'node:fs';
+import { readFileSync, renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { carriersOf } from '../sweep.ts';
-import { appliance, environment, portsOf, reaches, until, type Appliance } from './appliance.ts';
+import { appliance, environment, portsOf, reaches, sleep, until, type Appliance } from './appliance.ts';
 
 const yaml = `version: 1
 models:
@@ -84,6 +84,36 @@ test('kill -9 of bkg loses nothing: the plugins go on, and the next start takes 
     assert.equal((await next.plugins()).map((plugin) => plugin.pid), before);
     assert.is(await next.end(), 0);
     assert.equal(carriersOf(house.folder), []);
+  } finally {
+    assert.equal(await next?.dispose() ?? [], []);
+    assert.equal(await house.dispose(), []);
+  }
+});
+
+test('what is older than its time to get ready, and what no longer resolves, is taken over all the same', async () => {
+  const main = 'import { createServer } from "node:http"; createServer((request, response) => response.end("{}")).listen(Number(process.env.BKG_PORT), "127.0.0.1");';
+  const manifest = 'run: [node, main.mjs]\nready: { http: /health, timeout: 2s }\n';
+  const plugin = (name: string): Record<string, string> => ({ [`${name}/plugin.yaml`]: manifest, [`${name}/main.mjs`]: main });
+  const house = await appliance({ yaml: 'version: 1\nplugins:\n  stays: { use: ./stays }\n  moves: { use: ./moves }\n', files: { ...plugin('stays'), ...plugin('moves') } });
+  let next: Appliance | null = null;
+  try {
+    for (const id of ['stays', 'moves']) await reaches(house, id, 'running');
+    const before = (await house.plugins()).map((found) => found.pid);
+    await house.end('SIGKILL');
+    renameSync(join(house.folder, 'moves'), join(house.folder, 'moved'));
+    await sleep(2_000);
+    next = await house.again();
+    const { pid } = await reaches(next, 'stays', 'running');
+    assert.is(pid, before[0]);
+    const { body } = await next.ask('/api/status');
+    assert.equal((body as { file: { problems: { code: string }[] } }).file.problems.map((problem) => problem.code), ['PluginNotFound']);
+    // Several looks later both are still as they were: one is served, the other is left alone.
+    await sleep(2_500);
+    assert.equal(before.filter((found) => carriersOf(house.folder).includes(found ?? 0)), before);
+    renameSync(join(house.folder, 'moved'), join(house.folder, 'moves'));
+    next.save(`${readFileSync(next.config, 'utf8')}# mended\n`);
+    const moved = await until('the other is served again', async () => (await next?.plugins())?.find((found) => found.id === 'moves' && found.status === 'running'));
+    assert.is(moved.pid, before[1]);
   } finally {
     assert.equal(await next?.dispose() ?? [], []);
     assert.equal(await house.dispose(), []);

@@ -1,5 +1,5 @@
 // A broken save stops nothing and is reported with its line; the next good one converges; of two quick saves the second holds.
-import { rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Problem } from '../../schema/problem.ts';
@@ -45,6 +45,11 @@ test('broken saves stop nothing, name their line, and the next good one converge
       assert.is(live.status, 200);
     }
     rmSync(house.config);
+    mkdirSync(house.config);
+    await until('a folder in its place is noticed', async () => (await fileOf(house)).problems.some((problem) => problem.code === 'FileUnreadable'));
+    assert.equal(await pidsOf(house), pids);
+    assert.is((await house.ask('/api/config')).status, 503);
+    rmdirSync(house.config);
     await until('the missing file is noticed', async () => (await fileOf(house)).revision === null);
     assert.equal(await pidsOf(house), pids);
     writeFileSync(house.config, file('second'));

@@ -1,0 +1,138 @@
+// Which revision is in force: half saves, bkg's own edits, files that cannot be read, and a last good one that has lost a part.
+import { mkdirSync, mkdtempSync, rmSync, rmdirSync, unlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { desire } from './desire.ts';
+import { revisionOf } from './declare.ts';
+import { openInForce, type InForce } from './inforce.ts';
+import { monotonic_ms } from './process.ts';
+import { openStore, type Store } from './store.ts';
+
+const ONE = 'version: 1\nplugins:\n  one: { use: ./one }\n';
+const TWO = `${ONE}  two: { use: ./two }\n`;
+/** A key of somebody nobody declared: a warning, no error. */
+const WARNED = `${TWO}keys:\n  k: { user: nobody, scopes: [llm.chat], hash: "$2b$04$${'a'.repeat(53)}" }\n`;
+
+type Made = {
+  readonly folder: string;
+  readonly config: string;
+  readonly store: Store;
+  readonly events: string[];
+  readonly env: Record<string, string>;
+  readonly open: () => ReturnType<typeof openInForce>;
+  readonly place: { readonly config: string; readonly installation: string; readonly env: Readonly<Record<string, string>>; readonly seal: (text: string) => string };
+};
+
+async function withFile(text: string, run: (made: Made) => Promise<void>): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'bkg-inforce-'));
+  const config = join(folder, 'bkg.yaml');
+  for (const name of ['one', 'two']) {
+    mkdirSync(join(folder, name));
+    writeFileSync(join(folder, name, 'plugin.yaml'), 'run: [node, main.mjs]\nready: { http: /health }\n');
+  }
+  writeFileSync(config, text);
+  const store = openStore(join(folder, 'bkg.db'), 'boot');
+  const events: string[] = [];
+  const env: Record<string, string> = {};
+  const place = { config, installation: folder, env, seal: (sealed: string) => sealed };
+  try {
+    await run({ folder, config, store, events, env, place, open: () => openInForce({ ...place, store, event: (reason) => { events.push(reason); } }) });
+  } finally {
+    store.close();
+    rmSync(folder, { recursive: true });
+  }
+}
+
+const ids = (found: InForce): readonly string[] => found.desired.plugins.map((plugin) => plugin.id);
+const codes = (found: InForce): readonly string[] => found.file.problems.map((problem) => problem.code);
+
+test('a strict prefix of what is in force waits, and holds once it has stayed so', () => withFile(TWO, async ({ config, open }) => {
+  const inForce = open();
+  assert.equal(ids(await inForce.boot()), ['one', 'two']);
+  writeFileSync(config, ONE);
+  const held = await inForce.read();
+  assert.equal([ids(held), codes(held), held.file.valid], [['one', 'two'], ['ConfigHeld'], false]);
+  while (monotonic_ms() < (held.lookAgain ?? 0)) await new Promise((resolve) => { setTimeout(resolve, 50); });
+  const taken = await inForce.read();
+  assert.equal([ids(taken), codes(taken), taken.lookAgain], [['one'], [], null]);
+  assert.is(await inForce.read(), taken, 'nothing new is the same object');
+}));
+
+test('bytes that bkg wrote itself are in force at once and are their author\'s', () => withFile(TWO, async ({ config, store, place, open }) => {
+  const inForce = open();
+  const before = await inForce.boot();
+  const revision = revisionOf(ONE);
+  const found = await desire(ONE, revision, place);
+  const author = { actor: 'admin', source: 'api' };
+  const refused = await inForce.write({ text: ONE, revision, found }, author, async () => false);
+  assert.is(refused, null);
+  assert.equal(ids(inForce.current()), ['one', 'two']);
+  // A look that comes while it is being written waits for it.
+  let looked: Promise<InForce> | null = null;
+  const taken = await inForce.write({ text: ONE, revision, found }, author, async () => {
+    writeFileSync(config, ONE);
+    looked = inForce.read();
+    await new Promise((resolve) => { setTimeout(resolve, 20); });
+    return true;
+  });
+  assert.equal([ids(taken!), taken!.seq], [['one'], before.seq + 1]);
+  assert.is((await looked!).seq, taken!.seq);
+  assert.equal(store.revisions(10).map((row) => [row.seq, row.actor, row.source]), [[taken!.seq, 'admin', 'api'], [before.seq, 'owner', 'file']]);
+}));
+
+test('what cannot be read or is not there changes nothing and says so', () => withFile(TWO, async ({ config, open }) => {
+  const inForce = open();
+  await inForce.boot();
+  unlinkSync(config);
+  const missing = await inForce.read();
+  assert.equal([codes(missing), missing.file.revision, ids(missing)], [['FileMissing'], null, ['one', 'two']]);
+  assert.is(await inForce.read(), missing);
+  mkdirSync(config);
+  const folder = await inForce.read();
+  assert.equal([codes(folder), ids(folder), folder.lookAgain !== null], [['FileUnreadable'], ['one', 'two'], true]);
+  rmdirSync(config);
+  writeFileSync(config, TWO);
+  const back = await inForce.read();
+  assert.equal([codes(back), back.file.valid, back.lookAgain], [[], true, null]);
+}));
+
+test('warnings stay with their revision, over a mistake, its undoing and a new start', () => withFile(WARNED, async ({ config, open }) => {
+  const inForce = open();
+  const warned = codes(await inForce.boot());
+  assert.ok(warned.length > 0);
+  writeFileSync(config, 'version: [');
+  assert.is((await inForce.read()).file.valid, false);
+  writeFileSync(config, WARNED);
+  const back = await inForce.read();
+  assert.equal([codes(back), back.file.valid], [warned, true]);
+  assert.equal(codes(await open().boot()), warned);
+}));
+
+test('at boot, what no longer resolves of the last good revision is left alone; the rest is in force', () => withFile(TWO, async ({ folder, config, events, open }) => {
+  await open().boot();
+  rmSync(join(folder, 'two'), { recursive: true });
+  const inForce = open();
+  const found = await inForce.boot();
+  assert.equal([ids(found), found.partial, found.file.valid, codes(found)], [['one'], true, false, ['PluginNotFound']]);
+  assert.is(events.at(-1), 'ConfigRejected');
+  writeFileSync(config, ONE);
+  const mended = await inForce.read();
+  // One that is a prefix of the last good text is held first, also now.
+  assert.equal([codes(mended), mended.partial], [['ConfigHeld'], true]);
+  writeFileSync(config, `${ONE}# two has gone\n`);
+  const whole = await inForce.read();
+  assert.equal([ids(whole), whole.partial, whole.file.valid], [['one'], false, true]);
+}));
+
+test('a home that knows no revision and a file that is broken: nothing is declared, and nothing is stopped', () => withFile('version: [', async ({ config, open }) => {
+  const inForce = open();
+  const found = await inForce.boot();
+  assert.equal([ids(found), found.partial, found.file.valid], [[], true, false]);
+  writeFileSync(config, ONE);
+  const mended = await inForce.read();
+  assert.equal([ids(mended), mended.partial], [['one'], false]);
+}));
+
+test.run();

@@ -1,0 +1,96 @@
+// What is remembered: rows that wait while the database is held, wishes, and revisions with their texts.
+import Database from 'better-sqlite3';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { emptyHistory } from '../core/settle.ts';
+import { insist } from './store-later.ts';
+import { openStore, type Store } from './store.ts';
+
+const TEXTS_KEPT = 20;
+
+async function withStore(run: (made: { readonly path: string; readonly store: Store; readonly held: Database.Database }) => void | Promise<void>): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'bkg-store-'));
+  const path = join(folder, 'bkg.db');
+  const store = openStore(path, 'boot-1');
+  const held = new Database(path);
+  try {
+    await run({ path, store, held });
+  } finally {
+    held.close();
+    store.close();
+    rmSync(folder, { recursive: true });
+  }
+}
+
+const row = { incarnation: 'i1', slot: 'a#0', plugin: 'a', port: 40_001, specHash: 's', configHash: 'c', started: 5 };
+
+test('rows wait while another process holds the database, and land in their last state', () => withStore(({ path, store, held }) => {
+  store.begin(row);
+  held.exec('BEGIN IMMEDIATE');
+  store.spawned('i1', 7, 8);
+  store.ready('i1', 9);
+  store.saveHistory({ ...emptyHistory('a#0'), restarts: 1 });
+  store.saveHistory({ ...emptyHistory('a#0'), restarts: 2 });
+  assert.match(store.fault() ?? '', /locked/);
+  assert.throws(() => store.begin({ ...row, incarnation: 'i2' }), /locked/);
+  held.exec('COMMIT');
+  store.flush();
+  assert.is(store.fault(), null);
+  const [found] = store.incarnations();
+  assert.equal([found?.pid, found?.start_ticks, found?.ready_ms, store.histories()[0]?.restarts], [7, 8, 9, 2]);
+  held.exec('BEGIN IMMEDIATE');
+  store.configured('i1', 'd');
+  store.end('i1');
+  held.exec('COMMIT');
+  store.flush();
+  assert.equal(store.incarnations(), []);
+  assert.is(statSync(path).mode & 0o777, 0o600);
+}));
+
+test('a wish is tried again while the database is held, and refused with the remedy when it stays so', () => withStore(async ({ store, held }) => {
+  const ask = (): Promise<number> => insist(() => store.ask({ kind: 'restart', plugin: 'a', at: 1 }, 'admin'));
+  held.exec('BEGIN IMMEDIATE');
+  const waiting = ask();
+  held.exec('COMMIT');
+  const id = await waiting;
+  assert.equal(store.asks(), [{ id, kind: 'restart', plugin: 'a', at: 1 }]);
+  held.exec('BEGIN IMMEDIATE');
+  const refused = await ask().then(() => null, (error: unknown) => error as Error & { code?: string });
+  held.exec('COMMIT');
+  assert.is(refused?.code, 'StoreUnwritable');
+  assert.match(refused?.message ?? '', /Make room/);
+  await ask();
+  assert.is(store.asks().length, 1, 'the newest of a kind says all that the older ones said');
+}));
+
+test('mistakes of ours are no passing faults', () => withStore(({ store }) => {
+  store.begin(row);
+  assert.throws(() => store.begin(row), /UNIQUE/);
+}));
+
+test('the newest texts are kept, and the last good one however old', () => withStore(({ store }) => {
+  const add = (number: number, valid: boolean): number => store.addRevision({ revision: `r${number}`, at: '', actor: 'owner', source: 'file', valid, text: `text ${number}` });
+  add(1, true);
+  for (let number = 2; number <= TEXTS_KEPT + 5; number += 1) add(number, false);
+  assert.equal([store.lastGood()?.text, store.textOf('r1'), store.textOf('r2'), store.textOf('r25')], ['text 1', 'text 1', null, 'text 25']);
+  assert.equal(store.revisions(2).map((found) => found.revision), ['r25', 'r24']);
+}));
+
+test('of another boot only what is not about time is read', () => withStore(({ path, store }) => {
+  store.begin(row);
+  store.saveHistory({ ...emptyHistory('a#0'), restarts: 3 });
+  store.ask({ kind: 'wake', plugin: 'a', at: 1 }, 'admin');
+  const next = openStore(path, 'boot-2');
+  assert.equal([next.histories(), next.asks(), next.lastPort('a#0'), next.incarnations()[0]?.boot_id], [[], [], 40_001, 'boot-1']);
+  next.close();
+}));
+
+test('a database of a newer bkg is refused with the remedy', () => withStore(({ path, held }) => {
+  held.pragma('user_version = 99');
+  assert.throws(() => openStore(path, 'boot-1'), /written by a newer bkg .*another --home/);
+}));
+
+test.run();
