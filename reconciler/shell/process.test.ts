@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { hostBoot, identify, isSame, monotonic_ms, pluginEnvironment, sampleGroups, spawnProcess, stopGroup, survivors, TICKS_PER_S } from './process.ts';
+import { endLeftovers, hostBoot, identify, isSame, monotonic_ms, pluginEnvironment, sampleGroups, spawnProcess, stopGroup, survivors, TICKS_PER_S } from './process.ts';
 
 const FIXTURES = join(import.meta.dirname, 'fixtures');
 const DEADLINE_MS = 20_000;
@@ -178,6 +178,19 @@ for (const how of ['--stay', '--exit']) {
     assert.equal(survivors(begun.incarnation), []);
   }));
 }
+
+test('what one that died leaves behind is ended, also what nothing marks; the others stay', () => inFolder(async (_, start) => {
+  const neighbour = await start(fixture('sleeps.mjs'));
+  const begun = await start(fixture('forks.mjs', '--exit'));
+  const children = JSON.parse(await until('they are up', () => begun.said().includes('\n') && begun.said())) as readonly [number, number, number];
+  await until('their parent has gone', () => begun.exits.length > 0);
+  await until('the neighbour is up', () => neighbour.said().includes('up'));
+  assert.is(endLeftovers(running(begun)), 3);
+  await until('all have gone', () => children.every((pid) => identify(pid)?.zombie !== false));
+  assert.is(endLeftovers(running(begun)), 0);
+  assert.is(endLeftovers({ pid: 0, startTicks: 0, incarnation: randomUUID() }), 0, 'one that was never started had no group');
+  assert.ok(isSame(running(neighbour)));
+}));
 
 test('a child that finishes after its parent has the same grace', () => inFolder(async (_, start) => {
   const begun = await start(['sh', '-c', `trap '' TERM; node ${join(FIXTURES, 'sleeps.mjs')} --slow 400 & wait; exit 0`]);
