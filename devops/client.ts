@@ -1,9 +1,14 @@
 // Talks to the bkg that runs on a home, over HTTP like anyone else.
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
+import { isIPv6 } from 'node:net';
 import { join } from 'node:path';
+import type { Holder, PortsFile } from '../reconciler/index.ts';
 import type { Problem } from '../schema/problem.ts';
 import type { Context } from './context.ts';
-import { codeOf, messageOf, told } from './told.ts';
+import { messageOf, told } from './told.ts';
+
+/** Among what follows the name in /proc/PID/stat. */
+const START_TICKS_FIELD = 19;
 
 export type Answer = { readonly status: number; readonly headers: Headers; readonly body: unknown };
 export type Ask = { readonly method?: string; readonly body?: unknown; readonly type?: string; readonly headers?: Readonly<Record<string, string>> };
@@ -19,34 +24,51 @@ export type Client = {
   get<T>(path: string): Promise<T>;
 };
 
-type PortsFile = { readonly web: number | null; readonly api: number | null; readonly bus: number | null; readonly pid: number };
+/** The bkg that holds a home. `ports` is null while it starts or ends: then it takes no requests. */
+export type Running = { readonly holder: Holder; readonly ports: PortsFile | null };
 
-/** What a running bkg wrote about itself; null when none runs. */
-export function runningOn(home: string): PortsFile | null {
+/**
+ * Null when no bkg runs on this home. A pid in a file proves nothing: after a crash it may be a stranger's. The holder of
+ * run/lock is told by its start time and boot as well, and ports.json is believed only when that very process wrote it.
+ */
+export function runningOn(home: string): Running | null {
+  // Where locks of files are not known, the lock is a name.
+  const holder = ['lock', 'lock.holder'].map((name) => jsonIn<Holder>(join(home, 'run', name))).find((found) => found !== null && isAlive(found)) ?? null;
+  if (holder === null) return null;
+  const ports = jsonIn<PortsFile>(join(home, 'run', 'ports.json'));
+  return { holder, ports: ports?.pid === holder.pid && ports.api !== null ? ports : null };
+}
+
+function jsonIn<T>(path: string): T | null {
   try {
-    const ports = JSON.parse(readFileSync(join(home, 'run', 'ports.json'), 'utf8')) as PortsFile;
-    return ports.api !== null && isAlive(ports.pid) ? ports : null;
+    return JSON.parse(readFileSync(path, 'utf8')) as T;
   } catch {
     return null;
   }
 }
 
-/** A process that has ended and was not collected yet (a container without an init keeps such) is not alive. */
-function isAlive(pid: number): boolean {
+/**
+ * Whether this very process still runs; one that has ended and was not collected yet does not. The reconciler knows the same,
+ * but to load it takes longer than most commands.
+ */
+export function isAlive(holder: Holder): boolean {
   try {
-    process.kill(pid, 0);
-    const stat = existsSync(`/proc/${pid}/stat`) ? readFileSync(`/proc/${pid}/stat`, 'latin1') : '';
-    return !/^Z/.test(stat.slice(stat.lastIndexOf(')') + 2));
-  } catch (error) {
-    return codeOf(error) === 'EPERM';
+    if (readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim() !== holder.bootId) return false;
+    const stat = readFileSync(`/proc/${holder.pid}/stat`, 'latin1');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return !/^[ZX]/.test(fields[0] ?? 'X') && Number(fields[START_TICKS_FIELD]) === holder.startTicks;
+  } catch {
+    return false;
   }
 }
 
 /** Null when no bkg runs on this home. */
 export function connect(context: Context): Client | null {
-  const ports = runningOn(context.home);
-  if (ports === null) return null;
-  const base = `http://127.0.0.1:${ports.api}`;
+  const running = runningOn(context.home);
+  if (running === null) return null;
+  const { holder: { pid }, ports } = running;
+  if (ports === null) throw told(`bkg (process ${pid}) holds ${context.home} but takes no requests: it is starting or ending just now.`, 'Try again in a moment, or look at its log.');
+  const base = `http://${isIPv6(ports.host) ? `[${ports.host}]` : ports.host}:${ports.api}`;
   const token = tokenOf(context.home);
 
   async function request(path: string, ask: Ask = {}): Promise<Answer> {
@@ -54,7 +76,7 @@ export function connect(context: Context): Client | null {
     if (ask.body !== undefined) headers['content-type'] = ask.type ?? 'application/json';
     const response = await fetch(base + path, { method: ask.method ?? 'GET', headers, ...(ask.body === undefined ? {} : { body: typeof ask.body === 'string' ? ask.body : JSON.stringify(ask.body) }) }).catch((error: unknown) => {
       const cause = error instanceof Error ? error.cause : undefined;
-      throw told(`bkg (process ${ports?.pid}) does not answer on ${base}: ${messageOf(cause ?? error)}.`, 'It may be starting or ending just now; try again, or look at its log.');
+      throw told(`bkg (process ${pid}) does not answer on ${base}: ${messageOf(cause ?? error)}.`, 'It may be starting or ending just now; try again, or look at its log.');
     });
     const text = await response.text();
     const isJson = /json/.test(response.headers.get('content-type') ?? '');

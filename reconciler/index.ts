@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { diff } from './core/diff.ts';
 import { houseConditions, houseDrifts } from './core/house.ts';
 import type { Outlook } from './core/touched.ts';
-import type { Action, Desired, Observed, Plan, Problem } from './core/types.ts';
+import type { Desired, Observed, Plan, Problem } from './core/types.ts';
 import { apply } from './shell/apply.ts';
 import { begin } from './shell/begin.ts';
 import { openChange, readDeclared } from './shell/change.ts';
@@ -20,7 +20,7 @@ import { lockHome } from './shell/lock.ts';
 import { openLogbook } from './shell/logbook.ts';
 import { openLoop } from './shell/loop.ts';
 import { hostBoot, monotonic_ms } from './shell/process.ts';
-import { writePorts } from './shell/portsfile.ts';
+import { forgetPorts, writePorts } from './shell/portsfile.ts';
 import { openSecrets } from './shell/secrets.ts';
 import { settled } from './shell/settled.ts';
 import { insist } from './shell/store-later.ts';
@@ -31,6 +31,8 @@ import { openViews, planView } from './shell/views.ts';
 import { watchFile } from './shell/watch.ts';
 
 export type * from './shell/door.ts';
+export type { Holder } from './shell/lock.ts';
+export type { PortsFile } from './shell/portsfile.ts';
 export type { Capability, Condition, Desired, Drift, Json, JsonObject, Limits, Problem } from './core/types.ts';
 export { pickPort } from './shell/ports.ts';
 export { installAhead } from './shell/ahead.ts';
@@ -54,6 +56,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
   for (const folder of ['', 'run', 'logs', 'models', 'data']) mkdirSync(join(home, folder), { recursive: true, mode: 0o700 });
   const lock = await lockHome(home);
   if (!lock.ok) throw Object.assign(new Error(lock.message), { code: 'HomeInUse' as const });
+  forgetPorts(home);
   const journalFolder = join(home, 'run', 'journal');
   mkdirSync(journalFolder, { recursive: true, mode: 0o700 });
   await replayJournal(journalFolder);
@@ -82,7 +85,6 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
   const supplies = openSupplies({ home, installs: env['BKG_INSTALLS'] ?? join(home, 'plugins'), env, store, poke: loop.poke, event: events.add });
   const logbook = openLogbook({ home, tell: (record: LogRecord) => publish({ type: 'log', record }) });
   const views = openViews({ figures: runtime.figures, traffic: traffic.figures, inbound: secrets.inbound });
-  let started = false;
   let opened: Desired['server'] | null = null;
   let current = look().snapshot;
 
@@ -114,22 +116,30 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
   async function tick(): Promise<void> {
     const { plan, observed, snapshot } = look();
     current = snapshot;
-    if (started) {
-      apply(plan, observed, { runtime, supplies, failed });
-      logbook.follow(observed.processes);
-      writePorts(home, ports, observed.processes);
-    }
     publish({ type: 'snapshot', snapshot });
+    if (opened !== null) carryOut(plan, observed, opened.host);
     if (plan.next !== null) loop.lookIn(plan.next - monotonic_ms());
   }
 
-  /** A unit that cannot be acted on keeps no other from it; it is planned again at the next look. */
+  function carryOut(plan: Plan, observed: Observed, host: string): void {
+    apply(plan, observed, { runtime, supplies, attempt });
+    attempt('house', () => {
+      logbook.follow(observed.processes);
+      writePorts(home, { host, ...ports }, observed.processes);
+    });
+  }
+
+  /** What fails keeps nothing else from being done; it is told once and tried again at the next look. */
   const failures = new Map<string, string>();
-  function failed(action: Action, error: unknown): void {
-    const message = `${action.do}: ${error instanceof Error ? error.message : String(error)}`;
-    if (failures.get(action.unit) === message) return;
-    failures.set(action.unit, message);
-    events.add('ActionFailed', action.unit, `${message}; it is tried again each second`);
+  function attempt(unit: string, work: () => void): void {
+    try {
+      work();
+      failures.delete(unit);
+    } catch (error) {
+      const message = error instanceof Error ? error.message : String(error);
+      if (failures.get(unit) !== message) events.add('ActionFailed', unit, `${message}; it is tried again each second`);
+      failures.set(unit, message);
+    }
   }
 
   const outlook = (desired: Desired): Outlook => ({ desired, plan: diff({ desired, observed: observe(desired), now: monotonic_ms() }) });
@@ -209,7 +219,6 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
     },
     start(listening) {
       ports = listening;
-      started = true;
       opened = inForce.current().desired.server;
       heartbeat = setInterval(() => begin(async () => {
         loop.poke();
@@ -229,6 +238,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
       await runtime.close(mode);
       await logbook.close();
       store.close();
+      if (mode === 'stop') forgetPorts(home);
       await lock.release();
     },
   };

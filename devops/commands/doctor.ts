@@ -70,7 +70,10 @@ function disk(context: Context): Finding {
 
 async function ports(context: Context): Promise<readonly Finding[]> {
   const running = runningOn(context.home);
-  if (running !== null) return [ok('ports', `bkg runs (process ${running.pid}): web ${running.web}, api ${running.api}, bus ${running.bus}`)];
+  if (running !== null) {
+    const { holder: { pid }, ports: doors } = running;
+    return [ok('ports', doors === null ? `bkg (process ${pid}) is starting or ending just now` : `bkg runs (process ${pid}): web ${doors.web}, api ${doors.api}, bus ${doors.bus}`)];
+  }
   const wanted = [['web', 'BKG_WEB_PORT', 43_117], ['api', 'BKG_API_PORT', 43_119], ['bus', 'BKG_PLUGIN_BUS_PORT', 43_121]] as const;
   return Promise.all(wanted.map(async ([name, variable, preferred]): Promise<Finding> => {
     const port = Number(context.env[variable] ?? preferred);

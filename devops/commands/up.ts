@@ -7,12 +7,12 @@ import { listen } from '../../api/listen.ts';
 import { authorizeAdmin } from '../../api/v1/authorize.ts';
 import { dataPlane } from '../../api/v1/gateway.ts';
 import { open, type Reconciler, type Snapshot } from '../../reconciler/index.ts';
-import { runningOn } from '../client.ts';
+import { isAlive, runningOn } from '../client.ts';
 import { requireConfig, type Context } from '../context.ts';
 import { keepEditorSchema } from '../editor-schema.ts';
 import { openLog } from '../log.ts';
 import { openProgress } from '../progress.ts';
-import { status, table, write } from '../show.ts';
+import { note, status, table, write } from '../show.ts';
 import { codeOf, messageOf, told } from '../told.ts';
 
 const TOKEN_BYTES = 32;
@@ -144,13 +144,32 @@ function sayWhenSettled(reconciler: Reconciler, say: () => void): void {
   });
 }
 
+/** Only what provably is the bkg of this home gets the signal, and only once it listens: before, it would die of it. */
 async function askToLeave(home: string): Promise<void> {
   const running = runningOn(home);
-  if (running === null) return;
-  process.kill(running.pid, 'SIGUSR2');
+  if (running === null) {
+    note(`No bkg runs on ${home}: there is nothing to take over, this one starts as \`bkg up\` does.\n`);
+    return;
+  }
+  const { holder } = running;
   const until_ms = performance.now() + TAKEOVER_WITHIN_MS;
-  while (runningOn(home)?.pid === running.pid) {
-    if (performance.now() > until_ms) throw told(`The bkg that runs here (process ${running.pid}) has not left within ${TAKEOVER_WITHIN_MS / 1000} s.`, `Look at its log; end it with \`kill ${running.pid}\`.`);
+  let asked = false;
+  while (isAlive(holder)) {
+    if (!asked && runningOn(home)?.ports?.pid === holder.pid) {
+      asked = true;
+      signalBkg(holder.pid);
+    }
+    if (performance.now() > until_ms) throw told(`The bkg that runs here (process ${holder.pid}) has not left within ${TAKEOVER_WITHIN_MS / 1000} s.`, `Look at its log; end it with \`kill ${holder.pid}\`.`);
     await new Promise((resolve) => setTimeout(resolve, TAKEOVER_LOOK_MS));
+  }
+}
+
+function signalBkg(pid: number): void {
+  try {
+    process.kill(pid, 'SIGUSR2');
+  } catch (error) {
+    if (codeOf(error) === 'EPERM') throw told(`The bkg that runs here (process ${pid}) belongs to another user.`, 'Run this command as that user.');
+    // It has just ended by itself: that is what was wanted.
+    if (codeOf(error) !== 'ESRCH') throw error;
   }
 }

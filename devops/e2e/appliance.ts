@@ -43,7 +43,7 @@ export type Appliance = {
   /** Ends bkg with a signal and waits; the exit code. */
   end(signal?: NodeJS.Signals): Promise<number | null>;
   /** Starts bkg again on the same folder. */
-  again(): Promise<Appliance>;
+  again(argv?: readonly string[]): Promise<Appliance>;
   /** Ends it, kills what is left, removes the folder. Returns what had to be killed. */
   dispose(): Promise<readonly string[]>;
 };
@@ -133,7 +133,7 @@ async function start(folder: string, options: ApplianceOptions): Promise<Applian
       writeFileSync(`${config}.save`, yaml);
       renameSync(`${config}.save`, config);
     },
-    again: () => start(folder, options),
+    again: (argv) => start(folder, argv === undefined ? options : { ...options, arguments: argv }),
     async dispose() {
       if (child.exitCode === null && child.signalCode === null) {
         const patience = setTimeout(() => child.kill('SIGKILL'), WITHIN_MS);

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { readFileSync, renameSync, statSync } from 'node:fs';
+import { readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
@@ -53,6 +53,7 @@ test('SIGTERM lets a request in flight finish, stops every child, exits 0 and le
     assert.match(await stream, /chunk-39;.*data: \[DONE\]\n\n$/s);
     assert.equal(carriersOf(house.folder), []);
     for (const port of [ports?.web, ports?.api, ports?.bus, ...Object.values(ports?.plugins ?? {})]) assert.is(await answers(port ?? 0), false);
+    assert.is(portsOf(house.home), null, 'where nothing listens, nothing is told');
   } finally {
     assert.equal(await house.dispose(), []);
   }
@@ -140,6 +141,42 @@ test('--takeover asks the running bkg to leave and keeps its plugins', async () 
     assert.equal(carriersOf(house.folder), []);
   } finally {
     taken?.kill('SIGKILL');
+    assert.equal(await house.dispose(), []);
+  }
+});
+
+test('after a crash the pid that is told may be a stranger\'s: nobody signals it, nobody gives it the token', async () => {
+  const house = await running();
+  const asked: string[] = [];
+  const stranger = spawn(process.execPath, ['-e', `
+    process.on('SIGUSR2', () => process.stdout.write('signalled'));
+    require('node:http').createServer((request, response) => { process.stdout.write('asked'); response.end('{}'); }).listen(0, '127.0.0.1', function () { process.stdout.write('port ' + this.address().port); });
+  `], { stdio: ['ignore', 'pipe', 'inherit'] });
+  stranger.stdout.on('data', (chunk: Buffer) => { asked.push(chunk.toString()); });
+  let next: Appliance | null = null;
+  try {
+    const before = (await house.plugins()).map((plugin) => plugin.pid);
+    await house.end('SIGKILL');
+    const port = await until('the stranger listens', () => /^port (\d+)/.exec(asked.join(''))?.[1]);
+    const run = join(house.home, 'run');
+    const [lock, ports] = ['lock', 'ports.json'].map((name) => readFileSync(join(run, name), 'utf8')) as [string, string];
+    // Its pid has come round to somebody else.
+    writeFileSync(join(run, 'lock'), lock.replace(`"pid":${house.child.pid}`, `"pid":${stranger.pid}`));
+    writeFileSync(join(run, 'ports.json'), JSON.stringify({ ...JSON.parse(ports) as object, pid: stranger.pid, api: Number(port) }));
+    assert.match(readFileSync(join(run, 'lock'), 'utf8'), `"pid":${stranger.pid}`);
+    const status = await cli(house, ['status']);
+    assert.equal([status.code, /No bkg runs on .*bkg up/.test(status.stdout)], [3, true], status.stdout + status.stderr);
+    assert.match((await cli(house, ['restart', 'one'])).stderr, /No bkg runs on .*\n.*bkg up/);
+    next = await house.again(['--takeover']);
+    assert.match(next.output(), /No bkg runs on .*bkg up/);
+    for (const id of ['one', 'two']) await reaches(next, id, 'running');
+    assert.equal((await next.plugins()).map((plugin) => plugin.pid), before);
+    assert.is(await next.end(), 0);
+    assert.is(asked.join(''), `port ${port}`);
+    assert.equal([stranger.exitCode, stranger.signalCode], [null, null]);
+  } finally {
+    stranger.kill('SIGKILL');
+    assert.equal(await next?.dispose() ?? [], []);
     assert.equal(await house.dispose(), []);
   }
 });

@@ -6,18 +6,12 @@ import type { Supplies } from './supplies.ts';
 export type ApplyTargets = {
   readonly runtime: Runtime;
   readonly supplies: Supplies;
-  /** Told what one action threw; the others go on. */
-  readonly failed: (action: Action, error: unknown) => void;
+  /** Does the work of a unit; what it throws is told, and keeps no other unit from its own. */
+  readonly attempt: (unit: string, work: () => void) => void;
 };
 
 export function apply(plan: Plan, observed: Observed, to: ApplyTargets): void {
-  for (const action of plan.actions) {
-    try {
-      applyOne(action, observed, to);
-    } catch (error) {
-      to.failed(action, error);
-    }
-  }
+  for (const action of plan.actions) to.attempt(action.unit, () => applyOne(action, observed, to));
 }
 
 function applyOne(action: Action, observed: Observed, { runtime, supplies }: ApplyTargets): void {
