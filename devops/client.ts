@@ -62,13 +62,15 @@ export function isAlive(holder: Holder): boolean {
   }
 }
 
+export const urlOf = (host: string, port: number | null): string => `http://${isIPv6(host) ? `[${host}]` : host}:${port}`;
+
 /** Null when no bkg runs on this home. */
 export function connect(context: Context): Client | null {
   const running = runningOn(context.home);
   if (running === null) return null;
   const { holder: { pid }, ports } = running;
   if (ports === null) throw told(`bkg (process ${pid}) holds ${context.home} but takes no requests: it is starting or ending just now.`, 'Try again in a moment, or look at its log.');
-  const base = `http://${isIPv6(ports.host) ? `[${ports.host}]` : ports.host}:${ports.api}`;
+  const base = urlOf(ports.host, ports.api);
   const token = tokenOf(context.home);
 
   async function request(path: string, ask: Ask = {}): Promise<Answer> {

@@ -1,26 +1,26 @@
-// Who may use the data plane: for now the bearer of this home's admin token. A known header costs one look-up.
-import { createHash, timingSafeEqual } from 'node:crypto';
+// Who may use the data plane: whoever the control plane takes for the owner, in the words of OpenAI's errors.
 import type { IncomingMessage } from 'node:http';
+import { bearerOf, identify } from '../access.ts';
+import type { Refusal } from '../problem.ts';
 
 export type Authorized = { readonly ok: true; readonly key: string } | { readonly ok: false; readonly status: number; readonly code: string; readonly message: string };
 export type Authorize = (request: IncomingMessage) => Authorized;
 
-const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
+/** What OpenAI's clients know by another name. */
+const CODES: Readonly<Record<string, string>> = { TokenMissing: 'missing_api_key', TokenWrong: 'invalid_api_key', LoopbackOnly: 'loopback_only' };
 
-const MISSING: Authorized = { ok: false, status: 401, code: 'missing_api_key', message: 'No API key was sent. Send `Authorization: Bearer <token>`; the token of this machine stands in admin.token of the appliance\'s home.' };
-const WRONG: Authorized = { ok: false, status: 401, code: 'invalid_api_key', message: 'This API key is not valid. The token of this machine stands in admin.token of the appliance\'s home; it changes at each start.' };
+const inOpenAiWords = (refusal: Refusal): Authorized =>
+  ({ ok: false, status: refusal.status, code: CODES[refusal.code] ?? refusal.code, message: refusal.detail });
 
-/** Compares digests in constant time; what was right once is remembered, so the hot path hashes nothing. */
-export function authorizeAdmin(token: string): Authorize {
-  const right = digest(`Bearer ${token}`);
+/** The bearer of the admin token on this machine. What was right once is remembered, so the hot path hashes nothing. */
+export function authorizeAdmin(adminToken: string): Authorize {
   const admin: Authorized = { ok: true, key: 'admin' };
   let known: string | null = null;
   return (request) => {
-    const header = request.headers.authorization;
-    if (header === undefined) return MISSING;
-    if (known !== null && header === known) return admin;
-    if (!timingSafeEqual(digest(header), right)) return WRONG;
-    known = header;
+    const token = bearerOf(request);
+    const identity = identify(token, { adminToken, peer: request.socket.remoteAddress, known });
+    if (identity.kind === 'nobody') return inOpenAiWords(identity.refusal);
+    known = token;
     return admin;
   };
 }

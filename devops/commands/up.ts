@@ -7,7 +7,7 @@ import { listen } from '../../api/listen.ts';
 import { authorizeAdmin } from '../../api/v1/authorize.ts';
 import { dataPlane } from '../../api/v1/gateway.ts';
 import { open, type Reconciler, type Snapshot } from '../../reconciler/index.ts';
-import { isAlive, runningOn } from '../client.ts';
+import { isAlive, runningOn, urlOf } from '../client.ts';
 import { requireConfig, type Context } from '../context.ts';
 import { keepEditorSchema } from '../editor-schema.ts';
 import { openLog } from '../log.ts';
@@ -129,7 +129,7 @@ function sayPorts(snapshot: Snapshot, saying: Saying): void {
     return;
   }
   saying.before();
-  const address = (port: number | null): string => (port === null ? '' : `http://${saying.host}:${port}`);
+  const address = (port: number | null): string => (port === null ? '' : urlOf(saying.host, port));
   write(`\n${table(['service', 'port', 'health', 'address'], rows.map((row) => [row.service, row.port === null ? '-' : String(row.port), status(row.health), address(row.port)]))}\n`);
 }
 

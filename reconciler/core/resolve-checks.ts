@@ -177,6 +177,22 @@ export function checkCommand(
   return problems;
 }
 
+/** Until users and keys decide who may ask, whoever can connect must be on the machine itself. */
+export function checkHost(host: string): readonly Problem[] {
+  if (/^(localhost|::1|127(\.(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)){3})$/i.test(host)) return [];
+  return [
+    {
+      code: 'HostNotLoopback',
+      pointer: '/server/host',
+      line: null,
+      column: null,
+      severity: 'error',
+      message: 'server.host must be a loopback address: bkg listens on this machine only.',
+      hint: 'Until users and keys exist only loopback is allowed: 127.0.0.1, ::1 or localhost. From elsewhere, use an SSH tunnel.',
+    },
+  ];
+}
+
 /** Names that are bkg's own, and secrets that stand there as they are. */
 export function checkEnv({ id, typedEnv }: PluginInput): readonly Problem[] {
   return Object.entries(typedEnv).flatMap(([name, typed]): readonly Problem[] => {

@@ -6,6 +6,7 @@ import { declaredSchema } from '../../schema/walk.ts';
 import { suggest } from '../../schema/words.ts';
 import { type Env, interpolate } from './interpolate.ts';
 import { checkNeeds } from './needs.ts';
+import { checkHost } from './resolve-checks.ts';
 import { type Base, resolveModel } from './resolve-model.ts';
 import { resolvePlugin } from './resolve-plugin.ts';
 import type { Desired, DesiredModel, DesiredPlugin, DesiredServer, Json, JsonObject, Package, Problem } from './types.ts';
@@ -62,7 +63,7 @@ export function usesOf(declared: Json, env: Env = {}): Readonly<Record<string, U
 
 const PORT_MAX = 65_535;
 
-/** Ports in the environment win over those in the file. 0 asks for any free one. */
+/** Ports in the environment win over those in the file; 0 asks for any free one. Only loopback is listened on. */
 function serverOf(filled: FilledDeclared, env: Env, problems: Problem[]): DesiredServer {
   const { server } = filled;
   const port = (key: 'web' | 'api' | 'bus', name: string): number => {
@@ -81,6 +82,7 @@ function serverOf(filled: FilledDeclared, env: Env, problems: Problem[]): Desire
     return server.ports[key];
   };
   const ports = { web: port('web', 'BKG_WEB_PORT'), api: port('api', 'BKG_API_PORT'), bus: port('bus', 'BKG_PLUGIN_BUS_PORT') };
+  problems.push(...checkHost(server.host));
   return { host: server.host, ports, rateLimit: { requestsPerMinute: server.rateLimit.requestsPerMinute } };
 }
 
