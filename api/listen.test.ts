@@ -1,7 +1,7 @@
 // The doors: who gets in, under which host, how errors look, what the document lists, how they close.
 import { once } from 'node:events';
-import { type ServerResponse, createServer } from 'node:http';
-import { type AddressInfo, connect } from 'node:net';
+import { Agent, type ServerResponse, createServer, request } from 'node:http';
+import { type AddressInfo, type Socket, connect } from 'node:net';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Doors, TOKEN, openDoors, until } from './testing/doors.ts';
@@ -169,6 +169,49 @@ test('retired doors take nothing new but finish what they have, answer for healt
     held[0]!.end('whole');
     assert.is((await reply).text, 'whole');
   } finally {
+    await own.close();
+  }
+});
+
+test('a connection that is kept alive gathers nothing, and is cut when it falls silent', async () => {
+  const sockets = new Set<Socket>();
+  const own = await openDoors({}, { dataPlane: (request, response) => {
+    sockets.add(request.socket);
+    if (request.url !== '/v1/models') return false;
+    response.end('{}');
+  } });
+  const warnings: Error[] = [];
+  const warned = (warning: Error): void => { warnings.push(warning); };
+  process.on('warning', warned);
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  const ask = (path: string): Promise<number | undefined> => new Promise((resolve, reject) => {
+    request({ host: '127.0.0.1', port: own.ports.api, path, agent, headers: { authorization: `Bearer ${TOKEN}` } }, (response) => {
+      response.resume().on('end', () => resolve(response.statusCode));
+    }).on('error', reject).end();
+  });
+  const listeners = (): Readonly<Record<string, number>> => {
+    const [socket] = sockets;
+    return Object.fromEntries(socket!.eventNames().map((name) => [String(name), socket!.listenerCount(name)]));
+  };
+  try {
+    // The control plane behind a glance of the data plane, the data plane, and the control plane alone.
+    const round = async (): Promise<void> => { for (const path of ['/v1/none', '/v1/models', '/api/plan']) await ask(path); };
+    await round();
+    const before = listeners();
+    for (let count = 0; count < 50; count += 1) await round();
+    assert.is(sockets.size, 1, 'one connection carried them all');
+    assert.equal(listeners(), before);
+    assert.equal(warnings, []);
+    own.reconciler.history = () => {
+      const [socket] = sockets;
+      assert.ok((socket!.timeout ?? 0) > 60_000);
+      socket!.emit('timeout');
+      return [];
+    };
+    assert.is(await ask('/api/history').catch((error: NodeJS.ErrnoException) => error.code), 'ECONNRESET');
+  } finally {
+    process.off('warning', warned);
+    agent.destroy();
     await own.close();
   }
 });

@@ -133,7 +133,8 @@ function controlRequests(o: ListenOptions, app: RequestListener, isRetired: () =
       request.socket.setTimeout(0);
       if (o.dataPlane(request, response) !== false) return;
     }
-    request.socket.setTimeout(SILENT_MAX_MS, () => request.socket.destroy());
+    // Node cuts a silent connection nobody listens to; a listener of our own would be one more with each request on it.
+    request.socket.setTimeout(SILENT_MAX_MS);
     app(request, response);
   };
 }
