@@ -5,7 +5,10 @@ export type ToolCall = { readonly id: string; readonly type: 'function'; readonl
 
 /** What a reader says: text, the beginning of a call, and pieces of the arguments of the call begun last. */
 export type CallTeller = { readonly text: (piece: string) => void; readonly begin: (call: { readonly id: string; readonly name: string }) => void; readonly args: (piece: string) => void };
-export type CallReader = { readonly push: (piece: string) => void; readonly end: () => void };
+/** `calls`: how many came whole; one that did not is the last one begun. `over`: nothing that matters could have followed. */
+export type Ended = { readonly calls: number; readonly over: boolean };
+/** `end` is told whether the answer was cut: then what has begun as a call and is none is nothing, not text. */
+export type CallReader = { readonly push: (piece: string) => void; readonly end: (cut: boolean) => Ended };
 
 // The Hermes format, which Qwen and many others were trained on.
 export const OPEN = '<tool_call>';
@@ -55,7 +58,7 @@ export function openForcedReader(tell: CallTeller): CallReader {
       if (length > 0) tell.args(held.slice(0, length));
       held = '';
     },
-    end: () => undefined,
+    end: () => ({ calls: done ? 1 : 0, over: done }),
   };
 }
 
@@ -63,6 +66,7 @@ export function openForcedReader(tell: CallTeller): CallReader {
 export function openCallReader(tell: CallTeller, names: ReadonlySet<string>): CallReader {
   let held = '';
   let said = false;
+  let calls = 0;
   function say(text: string): void {
     if (text === '' || (!said && text.trim() === '')) return;
     said = true;
@@ -70,20 +74,21 @@ export function openCallReader(tell: CallTeller, names: ReadonlySet<string>): Ca
   }
   function call(found: { readonly name: string; readonly args: string }): void {
     said = true;
+    calls += 1;
     tell.begin({ id: newId(), name: found.name });
     tell.args(found.args);
   }
-  function drain(last: boolean): void {
+  function drain(last: 'cut' | 'whole' | null): void {
     for (;;) {
       const open = held.indexOf(OPEN);
       if (open < 0) {
-        const keep = last ? 0 : beginningOf(held);
+        const keep = last === null ? beginningOf(held) : 0;
         say(held.slice(0, held.length - keep));
         held = held.slice(held.length - keep);
         return;
       }
       const close = held.indexOf(CLOSE, open);
-      if (close < 0 && !last) {
+      if (close < 0 && last === null) {
         say(held.slice(0, open));
         held = held.slice(open);
         return;
@@ -91,7 +96,7 @@ export function openCallReader(tell: CallTeller, names: ReadonlySet<string>): Ca
       const inner = held.slice(open + OPEN.length, close < 0 ? held.length : close);
       const found = callsIn(inner);
       const after = close < 0 ? held.length : close + CLOSE.length;
-      if (found === null) say(held.slice(0, after));
+      if (found === null) say(held.slice(0, close < 0 && last === 'cut' ? open : after));
       else {
         if (held.slice(0, open).trim() !== '') say(held.slice(0, open));
         found.forEach(call);
@@ -104,15 +109,21 @@ export function openCallReader(tell: CallTeller, names: ReadonlySet<string>): Ca
   return {
     push(text) {
       held += text;
-      if (!mayBeBare()) drain(false);
+      if (!mayBeBare()) drain(null);
     },
-    end() {
+    end(cut) {
       const bare = mayBeBare() ? callsIn(held.replace(LIST_MARK, '')) : null;
-      if (bare?.every((one) => names.has(one.name)) !== true) return drain(true);
-      held = '';
-      bare.forEach(call);
+      if (bare?.every((one) => names.has(one.name)) === true) bare.forEach(call);
+      else if (!(cut && mayBeBare() && beginsCall(held, names))) drain(cut ? 'cut' : 'whole');
+      return { calls, over: false };
     },
   };
+}
+
+/** Whether an answer that was cut had begun as a call: by its mark, or by the name of a tool. */
+function beginsCall(text: string, names: ReadonlySet<string>): boolean {
+  const name = /^\s*(?:\[\s*)?\{\s*"name"\s*:\s*"([^"]*)"/.exec(text.replace(LIST_MARK, ''))?.[1];
+  return LIST_MARK.test(text) || (name !== undefined && names.has(name));
 }
 
 /** `{name, arguments}`, Llama's `{name, parameters}`, or a list of these; null when it is none. */

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import { openEvents, usageOf, writeJson } from './answer.ts';
-import { openCallReader, openForcedReader, type CallReader, type CallTeller, type ToolCall } from './calls.ts';
+import { openCallReader, openForcedReader, type CallReader, type CallTeller, type Ended, type ToolCall } from './calls.ts';
 import type { Engine } from './engine.ts';
 import type { Generated, GenerateOrder } from './generate.ts';
 import { badRequest } from './errors.ts';
@@ -41,11 +41,15 @@ function promptOf(engine: Engine, messages: readonly Message[], wish: ToolWish |
 
 type Order = Omit<GenerateOrder, 'onText'>;
 
-const finishOf = (generated: Generated, calls: number): string => (calls > 0 ? 'tool_calls' : generated.finish === 'abort' ? 'stop' : generated.finish);
+/** A client runs calls on `tool_calls` and asks for more room on `length`: a cut answer never claims to be whole. */
+function finishOf(generated: Generated, ended: Ended): string {
+  if (generated.finish === 'length' && !ended.over) return 'length';
+  return ended.calls > 0 ? 'tool_calls' : 'stop';
+}
 
 /** Parts what the model writes into text and calls. */
 function readerOf(wish: ToolWish | null, tell: CallTeller): CallReader {
-  if (wish === null) return { push: tell.text, end: () => undefined };
+  if (wish === null) return { push: tell.text, end: () => ({ calls: 0, over: false }) };
   return wish.forced ? openForcedReader(tell) : openCallReader(tell, new Set(wish.tools.map((tool) => tool.function.name)));
 }
 
@@ -54,13 +58,14 @@ async function whole(asked: Asked, order: Order, wish: ToolWish | null): Promise
   const calls: { readonly id: string; readonly name: string; args: string }[] = [];
   const reader = readerOf(wish, { text: (piece) => { text += piece; }, begin: (call) => { calls.push({ ...call, args: '' }); }, args: (piece) => { calls.at(-1)!.args += piece; } });
   const generated = await asked.engine.generate({ ...order, onText: reader.push });
-  reader.end();
+  const ended = reader.end(generated.finish === 'length');
   if (asked.signal.aborted) return;
-  const toolCalls = calls.map((call): ToolCall => ({ id: call.id, type: 'function', function: { name: call.name, arguments: call.args } }));
-  const message = { role: 'assistant', content: calls.length > 0 && text === '' ? null : text, refusal: null, ...(calls.length > 0 ? { tool_calls: toolCalls } : {}) };
+  // A call that was cut is left out: nobody must run half of one.
+  const toolCalls = calls.slice(0, ended.calls).map((call): ToolCall => ({ id: call.id, type: 'function', function: { name: call.name, arguments: call.args } }));
+  const message = { role: 'assistant', content: toolCalls.length > 0 && text === '' ? null : text, refusal: null, ...(toolCalls.length > 0 ? { tool_calls: toolCalls } : {}) };
   writeJson(asked.response, 200, {
     ...head(asked, 'chat.completion'),
-    choices: [{ index: 0, message, logprobs: null, finish_reason: finishOf(generated, calls.length) }],
+    choices: [{ index: 0, message, logprobs: null, finish_reason: finishOf(generated, ended) }],
     usage: usageOf(generated),
   });
 }
@@ -88,10 +93,10 @@ async function streamed(asked: Asked, order: Order, how: { readonly wish: ToolWi
     args: (piece) => delta({ tool_calls: [{ index: calls - 1, function: { arguments: piece } }] }),
   });
   const generated = await asked.engine.generate({ ...order, onText: reader.push });
-  reader.end();
+  const ended = reader.end(generated.finish === 'length');
   if (asked.signal.aborted) return;
   if (!begun) delta({ content: '' });
-  send({}, finishOf(generated, calls));
+  send({}, finishOf(generated, ended));
   if (how.includeUsage) events.send({ ...base, choices: [], usage: usageOf(generated) });
   events.end();
 }

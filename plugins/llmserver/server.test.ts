@@ -135,6 +135,22 @@ server('a streamed call of a tool is put together by its client', async () => {
   assert.ok((after.usage?.prompt_tokens ?? 0) > 20);
 });
 
+server('a call that max_tokens cuts is told as cut, and is not delivered as one', async () => {
+  const tools = [{ type: 'function' as const, function: { name: 'weather', parameters: { type: 'object', properties: { place: { enum: ['a name that is long enough to be cut somewhere in its midst, '.repeat(10)] } }, required: ['place'] } } }];
+  const asked = { model: 'stories', messages: tell, temperature: 0, tools, tool_choice: 'required' as const, max_tokens: 80 };
+  const whole = (await client.chat.completions.create(asked)).choices[0];
+  assert.equal([whole?.finish_reason, whole?.message.tool_calls, whole?.message.content], ['length', undefined, '']);
+  let finish: string | null | undefined = null;
+  let args = '';
+  for await (const { choices: [choice] } of await client.chat.completions.create({ ...asked, stream: true })) {
+    finish = choice?.finish_reason ?? finish;
+    args += choice?.delta.tool_calls?.[0]?.function?.arguments ?? '';
+  }
+  assert.is(finish, 'length');
+  assert.ok(args.length > 0, 'it was cut within its arguments');
+  assert.throws(() => JSON.parse(args) as unknown);
+});
+
 server('telemetry counts what was done', async () => {
   const before = await running.figures();
   await client.completions.create({ model: 'stories', prompt: 'Once', max_tokens: 7, temperature: 0 });
