@@ -96,6 +96,24 @@ test('a secret in plain text is refused, the plugin’s own secrets too', async 
   assert.is(doors.patches.length, 0);
 });
 
+test('a variable whose name is no secret is set, shown and written back as it is', async () => {
+  for (const [path, body] of [['/api/config/plugins/echo/env', { LOG_LEVEL: 'debug' }], ['/api/config/plugins/echo', { env: { LOG_LEVEL: 'debug' } }]] as const) {
+    const set = await write(path, { type: MERGE, body });
+    assert.is(set.status, 200, set.text);
+    assert.equal(doors.patches.at(-1)?.change, { operations: [{ op: 'add', path: '/plugins/echo/env/LOG_LEVEL', value: 'debug' }] });
+  }
+  const text = TEXT.replace('TOKEN: hunter2', 'TOKEN: hunter2, LOG_LEVEL: "debug"');
+  doors.show({ text, plugins: [{ id: 'echo' }] });
+  const { body } = await doors.send('/api/config/plugins/echo');
+  assert.equal(body['env'], { TOKEN: '***', LOG_LEVEL: 'debug' });
+  await write('/api/config/plugins/echo', { method: 'PUT', type: 'application/json', body, etag: '*' });
+  assert.equal(doors.patches.at(-1)?.change, { operations: [] });
+  const yaml = await doors.send('/api/config', { headers: { accept: 'application/yaml' } });
+  assert.is(yaml.text, text.replace('hunter2', '"***"'));
+  await write('/api/config', { method: 'PUT', type: 'application/yaml', body: yaml.text, etag: '*' });
+  assert.equal(doors.patches.at(-1)?.change, { text });
+});
+
 test('bodies that are none', async () => {
   assert.equal(await write('/api/config', { type: 'text/plain', body: 'x' }).then((reply) => [reply.status, reply.headers['accept-patch']]), [415, `${PATCH}, ${MERGE}`]);
   assert.is((await write('/api/config', { type: MERGE, body: '{"a":' })).body['code'], 'MalformedJson');

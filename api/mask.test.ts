@@ -19,7 +19,8 @@ plugins:
       size: 3
   other:
     env:
-      LONG: |
+      LOG_LEVEL: debug # shown
+      LONG_KEY: |
         line one
         line two
       KEY: 'it''s secret'
@@ -41,16 +42,34 @@ test('a masked value keeps what stands there', () => {
 
 test('three stars are a mask at sensitive places only', () => {
   assert.equal(ops({ op: 'add', path: '/plugins/echo/config/title', value: '***' }).operations, [{ op: 'add', path: '/plugins/echo/config/title', value: '***' }]);
-  assert.is(ops({ op: 'add', path: '/plugins/echo/env/NOTHING', value: '***' }).problems[0]?.code, 'MaskWithoutValue');
+  assert.is(ops({ op: 'add', path: '/plugins/echo/env/NO_TOKEN', value: '***' }).problems[0]?.code, 'MaskWithoutValue');
 });
 
 test('a secret in plain text is refused, a reference, a hash and what stands there are not', () => {
   const found = ops({ op: 'add', path: '/plugins/echo/env/TOKEN', value: 'hunter3' });
   assert.is(found.problems[0]?.code, 'LiteralSecret');
   assert.not.match(JSON.stringify(found.problems), 'hunter3');
-  assert.is(ops({ op: 'add', path: '/plugins/new', value: { env: { A: 'x' } } }).problems[0]?.pointer, '/plugins/new/env/A');
+  assert.is(ops({ op: 'add', path: '/plugins/new', value: { env: { A_KEY: 'x' } } }).problems[0]?.pointer, '/plugins/new/env/A_KEY');
   assert.is(ops({ op: 'add', path: '/plugins/echo/env/TOKEN', value: '${env:T:-hunter3}' }).problems.length, 1, 'the default could be the secret');
   for (const good of ['${env:T}', '${env:T:-}', HASH, 'hunter2', '']) assert.is(ops({ op: 'add', path: '/plugins/echo/env/TOKEN', value: good }).problems.length, 0, good);
+});
+
+test('a variable whose name is no secret is a plain setting', () => {
+  for (const path of ['/plugins/echo/env/LOG_LEVEL', '/plugins/other/env/LOG_LEVEL']) {
+    assert.equal(ops({ op: 'add', path, value: 'info' }), { operations: [{ op: 'add', path, value: 'info' }], problems: [] });
+  }
+  assert.equal(ops({ op: 'replace', path: '/plugins/other/env/LOG_LEVEL', value: '***' }).operations.length, 1, 'three stars are a text there');
+  const shared = 'plugins:\n  a: { env: { LOG: &s hunter2, API_KEY: *s } }\n  b: { env: { LOG: hunter3, A_KEY: &t hunter4, B: *t } }\n';
+  assert.is(redactText(shared, declaredSchema), shared.replace('hunter2', '"***"').replace('hunter4', '"***"'));
+});
+
+test('a plain value does not become a secret in plain text by a move', () => {
+  for (const op of ['copy', 'move'] as const) {
+    const found = ops({ op, from: '/plugins/other/env/LOG_LEVEL', path: '/plugins/other/env/API_KEY' });
+    assert.equal(found.problems.map((one) => [one.code, one.pointer]), [['LiteralSecret', '/plugins/other/env/API_KEY']]);
+  }
+  assert.is(ops({ op: 'move', from: '/plugins/other/env/LOG_LEVEL', path: '/plugins/other/env/LOG' }).problems.length, 0);
+  assert.is(ops({ op: 'move', from: '/plugins/echo/env/TOKEN', path: '/plugins/echo/env/LOG' }).problems[0]?.code, 'SecretMoved');
 });
 
 test('a secret cannot be moved to where it shows', () => {
@@ -76,8 +95,9 @@ test('a masked text has the same lines, shows no secret, and means the same else
   assert.match(shown, '# beside');
   assert.match(shown, '${env:PLAIN}');
   assert.match(shown, 'password: { env: ANN }');
+  assert.match(shown, 'LOG_LEVEL: debug # shown');
   const masked = parse(shown) as Json;
-  assert.is(lookUp(masked, '/plugins/other/env/LONG'), '***');
+  assert.is(lookUp(masked, '/plugins/other/env/LONG_KEY'), '***');
   assert.equal(lookUp(masked, '/plugins/echo/config'), { size: 3 });
 });
 
@@ -92,17 +112,17 @@ test('a masked text that comes back is the text', () => {
 });
 
 test('aliases, anchors, CRLF and broken YAML', () => {
-  const aliased = 'version: 1\nplugins:\n  a: { config: { x: &s hunter2 } }\n  b: { env: { T: *s } }\n';
+  const aliased = 'version: 1\nplugins:\n  a: { config: { x: &s hunter2 } }\n  b: { env: { T_KEY: *s } }\n';
   assert.not.match(redactText(aliased, declaredSchema)!, 'hunter2');
   assert.match(redactText(aliased, declaredSchema)!, '&s "***"');
   const crlf = TEXT.replaceAll('\n', '\r\n');
   assert.is(redactText(crlf, declaredSchema)!.split('\r\n').length, crlf.split('\r\n').length);
   assert.is(redactText('plugins: [', declaredSchema), null);
-  const circle = 'plugins: &a\n  x: { env: { T: hunter2 }, config: *a }\n';
+  const circle = 'plugins: &a\n  x: { env: { T_KEY: hunter2 }, config: *a }\n';
   assert.not.match(redactText(circle, declaredSchema)!, 'hunter2');
-  const many = Array.from({ length: 30 }, (_item, index) => `  k${index + 1}: &a${index + 1} { env: { X: *a${index}, Y: *a${index} } }`).join('\n');
+  const many = Array.from({ length: 30 }, (_item, index) => `  k${index + 1}: &a${index + 1} { env: { X_KEY: *a${index}, Y: *a${index} } }`).join('\n');
   assert.not.match(redactText(`plugins:\n  k0: { config: { t: &a0 hunter2 } }\n${many}\n`, declaredSchema)!, 'hunter2', 'aliases of aliases end');
-  const twice = 'plugins:\n  a: { config: { x: &s first } }\n  b: { config: { x: &s hunter2 } }\n  c: { env: { T: *s } }\n';
+  const twice = 'plugins:\n  a: { config: { x: &s first } }\n  b: { config: { x: &s hunter2 } }\n  c: { env: { T_KEY: *s } }\n';
   const shown = redactText(twice, declaredSchema)!;
   assert.match(shown, '&s first');
   assert.not.match(shown, 'hunter2');

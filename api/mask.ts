@@ -2,12 +2,8 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { Json, PatchOperation, Problem } from '../reconciler/index.ts';
 import { escapeToken, labelOf, tokensOf } from '../schema/pointer.ts';
+import { isLiteral } from '../schema/secret.ts';
 import { MASK, type Schema, isSecret } from '../schema/walk.ts';
-
-// Only a reference without a default of its own: the default could be the secret.
-const REFERENCE = /^\$\{env:[A-Za-z_][A-Za-z0-9_]*(:-)?\}$/;
-/** A hash may stand in the file: it admits nobody. */
-const HASH = /^\$2[aby]\$\d{2}\$[./A-Za-z0-9]{53}$/;
 
 /** What stands at a pointer of plain data; undefined where nothing does. */
 export function lookUp(value: Json, pointer: string): Json | undefined {
@@ -36,8 +32,7 @@ const literal = (pointer: string): Problem => problem('LiteralSecret', pointer, 
 /** Whether a value at a sensitive place may be written; `before` is what stands there now. */
 export function judgeSecret(value: Json, before: Json | undefined, pointer: string): { readonly value: Json } | { readonly problem: Problem } {
   if (value === MASK) return before === undefined ? { problem: nothingMasked(pointer) } : { value: before };
-  const harmless = value === null || value === '' || (typeof value === 'string' && (REFERENCE.test(value) || HASH.test(value)));
-  return harmless || isDeepStrictEqual(value, before) ? { value } : { problem: literal(pointer) };
+  return !isLiteral(value) || isDeepStrictEqual(value, before) ? { value } : { problem: literal(pointer) };
 }
 
 type Context = { readonly current: Json; readonly root: Schema; readonly problems: Problem[] };
@@ -86,6 +81,9 @@ export function unmask(operations: readonly PatchOperation[], current: Json, roo
     else if ('from' in operation) {
       const leaves = [...leavesOf(lookUp(current, operation.from) ?? null)];
       const shown = leaves.find((leaf) => isSecret(operation.from + leaf, root) && !isSecret(operation.path + leaf, root));
+      // What was none becomes a secret in plain text by the place it is put in.
+      const plain = leaves.filter((leaf) => !isSecret(operation.from + leaf, root) && isSecret(operation.path + leaf, root) && isLiteral(lookUp(current, operation.from + leaf)));
+      context.problems.push(...plain.map((leaf) => literal(operation.path + leaf)));
       if (shown === undefined) kept.push(operation);
       else context.problems.push(problem('SecretMoved', operation.path, { message: `${labelOf(operation.from + shown)} is sensitive, ${labelOf(operation.path + shown)} is not: the value would become visible.`, hint: 'Leave it where it is.' }));
     } else {

@@ -2,6 +2,7 @@
 import { type Document, LineCounter, type Node, type Scalar, isAlias, isMap, isScalar, isSeq, parseDocument, visit } from 'yaml';
 import type { Json, Problem } from '../reconciler/index.ts';
 import { escapeToken } from '../schema/pointer.ts';
+import { secrecyOf } from '../schema/secret.ts';
 import { MASK, type Schema, childSchema, deref, redact } from '../schema/walk.ts';
 import { judgeSecret, lookUp } from './mask.ts';
 
@@ -25,21 +26,21 @@ function secretSpots(doc: Document, root: Schema): readonly SecretSpot[] {
   const spots: SecretSpot[] = [];
   const targets = aliasTargets(doc);
   // What was seen under the same rules gives nothing new: aliases of aliases would have no end.
-  const seen = { secret: new Map<unknown, Set<Schema | null>>(), plain: new Map<unknown, Set<Schema | null>>() };
-  const walk = (given: unknown, at: { readonly schema: Schema | null; readonly above: boolean; readonly pointer: string }): void => {
+  const seen = new Map<unknown, Map<Schema | null, Set<string>>>();
+  const walk = (given: unknown, at: { readonly schema: Schema | null; readonly above: boolean; readonly pointer: string; readonly key: string }): void => {
     const node = targets.get(given) ?? given;
-    const secret = at.schema !== null && 'x-secret' in at.schema ? at.schema['x-secret'] === true : at.above;
-    const before = seen[secret ? 'secret' : 'plain'];
-    const schemas = before.get(node) ?? new Set();
-    if (schemas.has(at.schema)) return;
-    before.set(node, schemas.add(at.schema));
-    const child = (key: string): typeof at => ({ schema: at.schema && childSchema(at.schema, key, root), above: secret, pointer: `${at.pointer}/${escapeToken(key)}` });
+    const { here, below } = secrecyOf(at.schema, at.key, at.above);
+    const schemas = seen.get(node) ?? new Map<Schema | null, Set<string>>();
+    const rules = schemas.get(at.schema) ?? new Set();
+    if (rules.has(`${here} ${below}`)) return;
+    seen.set(node, schemas.set(at.schema, rules.add(`${here} ${below}`)));
+    const child = (key: string): typeof at => ({ schema: at.schema && childSchema(at.schema, key, root), above: below, pointer: `${at.pointer}/${escapeToken(key)}`, key });
     if (isMap(node)) {
       for (const pair of node.items) walk(pair.value, child(String(isScalar(pair.key) ? pair.key.value : pair.key)));
     } else if (isSeq(node)) node.items.forEach((item, index) => walk(item, child(String(index))));
-    else if (isScalar(node) && secret) spots.push({ pointer: at.pointer, scalar: node });
+    else if (isScalar(node) && here) spots.push({ pointer: at.pointer, scalar: node });
   };
-  walk(doc.contents, { schema: deref(root, root), above: false, pointer: '' });
+  walk(doc.contents, { schema: deref(root, root), above: false, pointer: '', key: '' });
   return spots;
 }
 

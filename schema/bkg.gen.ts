@@ -55,7 +55,7 @@ export interface Declared {
  */
 export interface Server {
   /**
-   * Address to listen on.
+   * Loopback address to listen on: 127.0.0.1, ::1 or localhost.
    */
   host?: string;
   /**
@@ -137,7 +137,7 @@ export interface Plugin {
     [k: string]: unknown;
   };
   /**
-   * Environment variables for the process. Secrets by reference only: ${env:NAME}.
+   * Environment variables for the process. One whose name looks like a secret (token, key, secret, password, credential …) stands there as a reference: ${env:NAME}.
    */
   env?: {
     [k: string]: string;

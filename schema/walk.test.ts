@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { validateDeclared } from './validate.ts';
-import { MASK, applyOf, declaredSchema, deref, fillDefaults, isSecret, redact, scalarTypeAt, schemaAt } from './walk.ts';
+import { MASK, applyOf, declaredSchema, deref, fillDefaults, isSecret, literalSecrets, redact, scalarTypeAt, schemaAt } from './walk.ts';
 
 test('follows references and names', () => {
   assert.is(schemaAt('/plugins/any/idle')?.['type'], 'string');
@@ -43,28 +43,51 @@ test('scalar types', () => {
 });
 
 test('secrets are masked by schema; references and where a password stands are not', () => {
-  assert.ok(isSecret('/plugins/a/env/X') && isSecret('/keys/k/hash') && isSecret('/users/u/password/hash'));
+  assert.ok(isSecret('/plugins/a/env/X_TOKEN') && isSecret('/keys/k/hash') && isSecret('/users/u/password/hash'));
+  assert.not(isSecret('/plugins/a/env/LOG_LEVEL'));
   assert.not(isSecret('/users/u/password/env'));
   assert.not(isSecret('/plugins/a/config/x'));
   const value = {
     version: 1,
-    plugins: { a: { env: { A: '${env:A}', B: 'plain', C: '${env:C:-inside}', D: 'x ${env:D}', E: '${env:E:-}' }, config: { B: 'plain' } } },
+    plugins: {
+      a: {
+        env: { A_KEY: '${env:A}', B_KEY: 'plain', C_KEY: '${env:C:-inside}', D_KEY: 'x ${env:D}', E_KEY: '${env:E:-}', LOG_LEVEL: 'debug' },
+        config: { B_KEY: 'plain' },
+      },
+    },
     users: { u: { role: 'admin', password: { hash: '$2b$…' } }, v: { role: 'admin', password: { file: 'p.txt' } } },
   };
   assert.equal(redact(value), {
     version: 1,
-    plugins: { a: { env: { A: '${env:A}', B: MASK, C: MASK, D: MASK, E: '${env:E:-}' }, config: { B: 'plain' } } },
+    plugins: {
+      a: {
+        env: { A_KEY: '${env:A}', B_KEY: MASK, C_KEY: MASK, D_KEY: MASK, E_KEY: '${env:E:-}', LOG_LEVEL: 'debug' },
+        config: { B_KEY: 'plain' },
+      },
+    },
     users: { u: { role: 'admin', password: { hash: MASK } }, v: { role: 'admin', password: { file: 'p.txt' } } },
   });
 });
 
-test('no environment value outlives redaction, wherever the same text also stands', () => {
+test('what is no environment of names and texts is masked whole', () => {
+  const masked = (env: unknown): string => JSON.stringify(redact({ plugins: { p: { env } } }));
+  for (const env of ['hunter2', ['LOG=hunter2'], { LOG: { X: 'hunter2' } }, { LOG: ['hunter2'] }, { 'not a name': 'hunter2' }, [{ LOG: 'hunter2' }]]) assert.not.match(masked(env), 'hunter2');
+  assert.ok(isSecret('/plugins/p/env/0') && isSecret('/plugins/p/env/LOG/X'));
+});
+
+test('no secret of the environment outlives redaction, wherever the same text also stands', () => {
   fc.assert(
-    fc.property(fc.dictionary(fc.stringMatching(/^[A-Z]{1,8}$/), fc.stringMatching(/^[a-z]{9,20}$/)), (env) => {
+    fc.property(fc.dictionary(fc.stringMatching(/^[A-Z]{1,8}_(TOKEN|KEY|PASSWORD)$/), fc.stringMatching(/^[a-z]{9,20}$/)), (env) => {
       const text = JSON.stringify(redact({ plugins: { p: { env } } }));
       for (const secret of Object.values(env)) assert.not.match(text, secret);
     }),
   );
+});
+
+test('secrets in plain text are found by the same rule', () => {
+  const schema = { properties: { env: schemaAt('/plugins/a/env'), config: { properties: { pin: { 'x-secret': true } } } } };
+  const value = { env: { API_KEY: 'abc', B_KEY: '${env:B}', C_KEY: '${env:C:-abc}', D_KEY: '', LOG_LEVEL: 'debug' }, config: { pin: 1234, 'a/b': 'x' } };
+  assert.equal([...literalSecrets(value, schema, { root: declaredSchema, at: '/x' })], ['/x/env/API_KEY', '/x/env/C_KEY', '/x/config/pin']);
 });
 
 test('defaults: filled to the leaves, the input untouched, twice is once', () => {

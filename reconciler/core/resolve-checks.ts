@@ -1,6 +1,7 @@
 // What can be wrong between one declared plugin and its manifest: roles, grants, command, environment, limits.
-import { pointerOf } from '../../schema/pointer.ts';
+import { labelOf, pointerOf, tokensOf } from '../../schema/pointer.ts';
 import type { FilledPlugin } from '../../schema/validate.ts';
+import { type Schema, declaredSchema, deref, literalSecrets, schemaAt } from '../../schema/walk.ts';
 import { suggest } from '../../schema/words.ts';
 import { configAt, placeholdersOf } from './argv.ts';
 import type { Env } from './interpolate.ts';
@@ -193,30 +194,35 @@ export function checkHost(host: string): readonly Problem[] {
   ];
 }
 
-/** Names that are bkg's own, and secrets that stand there as they are. */
+/** Names that are bkg's own. */
 export function checkEnv({ id, typedEnv }: PluginInput): readonly Problem[] {
-  return Object.entries(typedEnv).flatMap(([name, typed]): readonly Problem[] => {
-    if (RESERVED.has(name)) {
-      return [
-        problem(id, {
-          code: 'ReservedName',
-          path: ['env', name],
-          message: `${name} is given to every plugin by bkg and cannot be set here.`,
-          hint: 'Remove it, or choose another name.',
-        }),
-      ];
-    }
-    if (!/(KEY|TOKEN|SECRET|PASSWORD)$/i.test(name) || typeof typed !== 'string' || typed === '' || typed.includes('${env:')) return [];
-    return [
+  return Object.keys(typedEnv)
+    .filter((name) => RESERVED.has(name))
+    .map((name) =>
       problem(id, {
-        code: 'LiteralSecret',
+        code: 'ReservedName',
         path: ['env', name],
-        severity: 'warning',
-        message: `${name} of plugin ${id} looks like a secret and stands in the file as plain text.`,
-        hint: `Write "\${env:${name}}" and set ${name} in the environment of bkg.`,
+        message: `${name} is given to every plugin by bkg and cannot be set here.`,
+        hint: 'Remove it, or choose another name.',
       }),
-    ];
-  });
+    );
+}
+
+const envSchema = schemaAt('/plugins/any/env');
+
+/** Secrets that stand as they are in the environment, or in settings that the plugin's schema marks. */
+export function checkSecrets({ id, plugin, typedEnv }: PluginInput, configSchema: Schema | null): readonly Problem[] {
+  const warn = (where: string, at: string, name: string): Problem =>
+    problem(id, {
+      code: 'LiteralSecret',
+      path: [where, ...tokensOf(at)],
+      severity: 'warning',
+      message: `${labelOf(at)} of plugin ${id} is taken for a secret, and its value stands in the file as plain text.`,
+      hint: `Write "\${env:${name}}" and set ${name} in the environment of bkg.`,
+    });
+  const inEnv = [...literalSecrets(typedEnv, envSchema, { root: declaredSchema, at: '' })];
+  const inConfig = configSchema === null ? [] : [...literalSecrets(plugin.config, deref(configSchema, configSchema), { root: configSchema, at: '' })];
+  return [...inEnv.map((at) => warn('env', at, labelOf(at))), ...inConfig.map((at) => warn('config', at, 'NAME'))];
 }
 
 /** Limits of capabilities it does not have. */

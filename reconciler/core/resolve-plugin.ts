@@ -3,7 +3,7 @@ import { pointerOf } from '../../schema/pointer.ts';
 import { validateConfig } from '../../schema/validate.ts';
 import { type Schema, fillDefaults, manifestSchema } from '../../schema/walk.ts';
 import { interpolate } from './interpolate.ts';
-import { type PluginInput, checkCommand, checkEnv, checkLimits, grantsOf, rolesOf } from './resolve-checks.ts';
+import { type PluginInput, checkCommand, checkEnv, checkLimits, checkSecrets, grantsOf, rolesOf } from './resolve-checks.ts';
 import { configHash, launchHash } from './resolve-hash.ts';
 import { type FilledManifest, capabilitiesOf, limitsOf, readManifest } from './resolve-manifest.ts';
 import type { ArgvTemplate, DesiredPlugin, Json, JsonObject, Manifest, Package, Problem } from './types.ts';
@@ -59,13 +59,14 @@ export function resolvePlugin(input: PluginInput): PluginResult {
   const { id, plugin } = input;
   const read = manifestOf(input);
   const { manifest } = read;
-  if (manifest === null) return { desired: null, problems: [...read.problems, ...checkEnv(input)] };
+  if (manifest === null) return { desired: null, problems: [...read.problems, ...checkEnv(input), ...checkSecrets(input, null)] };
   const settings = settingsOf(input, manifest.config);
   const models = rolesOf(input, manifest);
   const grants = grantsOf(input, manifest);
   const problems = [
     ...read.problems,
     ...checkEnv(input),
+    ...checkSecrets(input, manifest.config),
     ...settings.problems,
     ...models.problems,
     ...grants.problems,

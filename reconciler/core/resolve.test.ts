@@ -145,6 +145,19 @@ test('warnings do not make the file invalid', () => {
   assert.equal(codes(result), ['LiteralSecret /plugins/x/env/API_KEY', 'UnknownUser /keys/k/user', 'UnknownPlugin /keys/k/plugins/0']);
 });
 
+test('secrets in plain text: what the API refuses, the file is warned of', () => {
+  const config = { type: 'object', properties: { pin: { type: 'string', 'x-secret': true }, size: { type: 'integer' } } };
+  const plugin = (more: object): Json => x({ manifest: { run: ['x'], config }, ...more });
+  const literals = (more: object, env: Record<string, string> = {}): readonly string[] => codes(run(plugin(more), { env }));
+  assert.equal(literals({ env: { LOG_LEVEL: 'debug', MAX_TOKENS: '5', PASSWORD_FILE: '/run/p' } }), []);
+  assert.equal(literals({ env: { api_key: 'abc', KEY_ID: 'abc', T_TOKEN: 'a ${env:A}', U_TOKEN: '${env:A}', V_TOKEN: '${env:B:-abc}', W_TOKEN: '' } }, { A: 'x' }), [
+    'LiteralSecret /plugins/x/env/api_key', 'LiteralSecret /plugins/x/env/KEY_ID', 'LiteralSecret /plugins/x/env/T_TOKEN', 'LiteralSecret /plugins/x/env/V_TOKEN',
+  ]);
+  assert.equal(literals({ config: { pin: '1234', size: 3 } }), ['LiteralSecret /plugins/x/config/pin']);
+  assert.equal(literals({ config: { pin: '${env:A}' } }, { A: 'x' }), []);
+  assert.not.match(JSON.stringify(run(plugin({ env: { api_key: 'geheim' }, config: { pin: 'geheim' } })).problems), 'geheim');
+});
+
 test('a role, a setting that the command needs', () => {
   const inline = (more: Json): Json => x({ manifest: { run: ['x', '{models.chat}'], models: { chat: {} }, ...(more as object) } });
   assert.equal(codes(run(inline({}))), ['MissingModel /plugins/x/models']);
