@@ -153,6 +153,9 @@ test('refusals of the reconciler keep their code, problems and diff', async () =
     if (code === 'ConfigInvalid') assert.equal(reply.body['problems'], [problem]);
     if (code === 'ReadOnlyFile') assert.is(reply.body['diff'], '');
   }
+  const warning = { ...problem, code: 'LiteralSecret', message: 'only a warning', severity: 'warning' as const };
+  doors.answers.patch = () => ({ ok: false, code: 'Invalid', problems: [warning, problem] });
+  assert.match(String((await write('/api/config/plugins/echo', { type: MERGE, body: { stat: 1 } })).body['detail']), 'nothing was changed: no such setting');
   doors.reconciler.read = () => Promise.reject(Object.assign(new Error('bkg.yaml is not there.'), { code: 'FileMissing' }));
   assert.equal(await doors.send('/api/config').then((reply) => [reply.status, reply.body['code']]), [404, 'FileMissing']);
 });

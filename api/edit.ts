@@ -57,7 +57,7 @@ type Refused = { readonly result: Exclude<PatchResult, { readonly ok: true }>; r
 async function refusalOf(call: Call, { result, read, root }: Refused): Promise<Parameters<typeof failure>[0]> {
   const inForce = { revision: call.house.reconciler.snapshot().file.inForce };
   switch (result.code) {
-    case 'Invalid': return { status: 422, code: 'ConfigInvalid', detail: `With this edit bkg.yaml would not be valid, so nothing was changed: ${result.problems[0]?.message ?? ''}`, problems: result.problems, more: inForce };
+    case 'Invalid': return { status: 422, code: 'ConfigInvalid', detail: `With this edit bkg.yaml would not be valid, so nothing was changed: ${result.problems.find((one) => one.severity === 'error')?.message ?? ''}`, problems: result.problems, more: inForce };
     case 'Refused': return { status: 422, code: result.problems[0]?.code ?? 'EditRefused', detail: result.problems[0]?.message ?? 'The edit was refused.', problems: result.problems, more: inForce };
     case 'ReadOnlyFile': return { status: 409, code: 'ReadOnlyFile', detail: result.message, more: { ...inForce, diff: await maskedDiff(result.diff, read.text, root) } };
     case 'Stale': {
