@@ -1,5 +1,6 @@
 // The only door of the reconciler: opens the house, runs the loop, and lets others look, wish and change.
 import { mkdirSync } from 'node:fs';
+import { isIPv6 } from 'node:net';
 import { dirname, join } from 'node:path';
 import { diff } from './core/diff.ts';
 import { houseConditions, houseDrifts } from './core/house.ts';
@@ -81,7 +82,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
   const traffic = openTraffic(monotonic_ms, loop.poke);
   const pluginEvent = (reason: string, plugin: string, message: string): void => events.add(reason, `plugin/${plugin}#0`, message);
   const declaredOf = (id: string): Desired['plugins'][number] | null => inForce.current().desired.plugins.find((plugin) => plugin.id === id) ?? null;
-  const runtime = openLocal({ home, secrets, busPort: () => ports.bus, store, traffic, poke: loop.poke, unrouted: loop.turn, broken, event: pluginEvent, declaredOf, random: Math.random });
+  const runtime = openLocal({ home, secrets, busUrl: () => (opened === null || ports.bus === null ? null : `http://${isIPv6(opened.host) ? `[${opened.host}]` : opened.host}:${ports.bus}`), store, traffic, poke: loop.poke, unrouted: loop.turn, broken, event: pluginEvent, declaredOf, random: Math.random });
   const supplies = openSupplies({ home, installs: env['BKG_INSTALLS'] ?? join(home, 'plugins'), env, store, poke: loop.poke, event: events.add });
   const logbook = openLogbook({ home, tell: (record: LogRecord) => publish({ type: 'log', record }) });
   const views = openViews({ figures: runtime.figures, traffic: traffic.figures, inbound: secrets.inbound });

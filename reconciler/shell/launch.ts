@@ -9,7 +9,8 @@ import { pluginEnvironment } from './process.ts';
 export type LaunchPlace = {
   readonly home: string;
   readonly secrets: Secrets;
-  readonly busPort: () => number | null;
+  /** Where the plugin bus listens; null while it does not. */
+  readonly busUrl: () => string | null;
 };
 
 export type LaunchInput = {
@@ -48,13 +49,13 @@ export function prepareLaunch(place: LaunchPlace, input: LaunchInput): Launch {
   mkdirSync(data, { recursive: true, mode: 0o700 });
   mkdirSync(logs, { recursive: true, mode: 0o700 });
   writeConfig(place.home, plugin);
-  const bus = place.busPort();
+  const bus = place.busUrl();
   return {
     argv: substitute(plugin.run, launchValues(input, data)),
     cwd: input.installed ?? plugin.package.folder ?? data,
     env: pluginEnvironment(plugin.env, {
       BKG_PORT: String(port),
-      ...(bus === null ? {} : { BKG_BUS_URL: `http://127.0.0.1:${bus}` }),
+      ...(bus === null ? {} : { BKG_BUS_URL: bus }),
       BKG_TOKEN: place.secrets.busToken(incarnation),
       BKG_INBOUND: place.secrets.inbound(incarnation),
       BKG_CONFIG: configPath(place.home, plugin.id),
