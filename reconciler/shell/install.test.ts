@@ -11,6 +11,8 @@ import { survivors } from './process.ts';
 
 const FIXTURES = join(import.meta.dirname, 'fixtures');
 const DEADLINE_MS = 20_000;
+/** So few that a process can run out of them soon. */
+const DESCRIPTORS = 80;
 
 type Place = { readonly folder: string; readonly store: string; readonly root: string; order(argv: readonly string[], more?: Partial<InstallOrder>): Promise<InstallOrder>; readonly lines: string[] };
 
@@ -147,6 +149,30 @@ test('a missing command, an empty one and a missing folder are named', () => inP
   assert.match(bad(await install(await order(['no-such-program-of-bkg']))), /"no-such-program-of-bkg" was not found; install it/);
   assert.match(bad(await install(await order([]))), /`install` .*empty/);
   assert.match(bad(await install(await order(fixture(), { folder: '/nonexistent-of-bkg' }))), /nonexistent-of-bkg/);
+}));
+
+test('a place for installs that cannot be used is a message with its path and a remedy, not an end', () => inPlace(async ({ order, root }) => {
+  writeFileSync(join(root, 'file'), 'no folder');
+  for (const store of [join(root, 'file'), join(root, 'file', 'below')]) {
+    const message = bad(await install(await order(fixture(), { store })));
+    assert.ok(message.includes(store) && /ENOTDIR.*let bkg's user write there, or name another folder in BKG_INSTALLS/.test(message), message);
+  }
+  mkdirSync(join(root, 'taken'));
+  writeFileSync(join(root, 'taken', 'tool'), 'no folder either');
+  assert.match(bad(await install(await order(fixture(), { store: join(root, 'taken') }))), /EEXIST.*taken\/tool/);
+  assert.match(bad(await install(await order(['ec\0ho']))), /null bytes/);
+}));
+
+test('short of descriptors it fails in words, wherever they run out, and bkg goes on', () => inPlace(async ({ order }) => {
+  const wanted = await order(['true']);
+  const child = spawn('sh', ['-c', `ulimit -n ${DESCRIPTORS}; exec "$0" "$@"`, process.execPath, join(FIXTURES, 'starves.mjs'), JSON.stringify(wanted)], { stdio: ['ignore', 'pipe', 'inherit'] });
+  let text = '';
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => { text += chunk; });
+  const [code] = await once(child, 'close') as [number | null];
+  assert.is(code, 0, text);
+  const results = text.trim().split('\n').map((line) => JSON.parse(line) as Installed);
+  assert.ok(results.some((result) => !result.ok && /EMFILE/.test(result.message)), text);
+  assert.is(results.at(-1)?.ok, true, text);
 }));
 
 test('one that hangs is given up, one that bkg no longer wants is ended, and no process stays', () => inPlace(async ({ order, lines, store }) => {

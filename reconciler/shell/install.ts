@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync, createWriteStream } from 'node:fs';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { dirname, join, sep } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 import { copyContent } from './install-content.ts';
 import { lockFile, type FileLock } from './lock.ts';
@@ -24,6 +24,13 @@ const CLOSE_WITHIN_MS = 1_000;
 const WAIT_POLL_MS = 250;
 /** Written last: a folder without it is not complete. */
 const DONE = '.bkg-installed';
+/** Faults that another folder does not mend. */
+const REMEDIES: Readonly<Record<string, string>> = {
+  ENOSPC: 'the disk is full: make room',
+  EDQUOT: "bkg's user has used up its share of the disk: make room",
+  EMFILE: 'bkg has too many files open: raise its limit (ulimit -n)',
+  ENFILE: 'the machine has too many files open: end what holds them',
+};
 /** What package managers need of the surroundings to reach their registries and caches; none of it is a secret of bkg's. */
 const PASSED_ON = /^(npm_config_(?!local_prefix$|global_prefix$).+|(https?|no|all|ftp)_proxy|SSL_CERT_(FILE|DIR)|NODE_(EXTRA_CA_CERTS|USE_SYSTEM_CA)|CURL_CA_BUNDLE|REQUESTS_CA_BUNDLE|(CARGO|RUSTUP|PIP|UV)_\w+|GOPROXY|GOPATH|XDG_CACHE_HOME)$/i;
 
@@ -57,9 +64,17 @@ export function installedFolder(store: string, name: string, hash: string): stri
 /**
  * Installs in the folder where the result will lie, because many tools write that path into what they make; it counts
  * once its mark is written, last. Two that install the same content at once: the second waits and takes the first's.
+ * What is wrong with the world comes back as a message; nothing is thrown.
  */
 export async function install(order: InstallOrder): Promise<Installed> {
-  const folder = folderOf(order.store, order.name, order.contentHash);
+  try {
+    return await installInTurn(order, folderOf(order.store, order.name, order.contentHash));
+  } catch (error) {
+    return { ok: false, message: faultText(order, error as NodeJS.ErrnoException) };
+  }
+}
+
+async function installInTurn(order: InstallOrder, folder: string): Promise<Installed> {
   const lock = await waitForTurn(order, `${folder}.lock`);
   if (lock === null) return installedFolder(order.store, order.name, order.contentHash) === null ? { ok: false, message: 'bkg is stopping; it is installed at the next start' } : { ok: true, folder };
   try {
@@ -73,12 +88,24 @@ export async function install(order: InstallOrder): Promise<Installed> {
     else await rm(folder, { recursive: true, force: true });
     return fault === null ? { ok: true, folder } : { ok: false, message: fault };
   } catch (error) {
-    await rm(folder, { recursive: true, force: true });
-    return { ok: false, message: `${order.folder} could not be copied to ${dirname(folder)}: ${(error as Error).message}` };
+    // Without its mark it does not count; the first fault is the one to tell, and the next try clears the folder anyway.
+    await rm(folder, { recursive: true, force: true }).catch(() => undefined);
+    throw error;
   } finally {
     lock.release();
   }
 }
+
+/** Where, what the system said, and what the owner can do about it. */
+function faultText(order: InstallOrder, error: NodeJS.ErrnoException): string {
+  const said = error.code === undefined || error.message.startsWith(error.code) ? error.message : `${error.message} (${error.code})`;
+  const known = REMEDIES[error.code ?? ''];
+  if (isInside(order.folder, error.path)) return `${order.folder} could not be copied to ${join(order.store, order.name)}: ${said}; ${known ?? "let bkg's user read it"}`;
+  const remedy = known ?? (isInside(order.store, error.path) ? "let bkg's user write there, or name another folder in BKG_INSTALLS and start bkg anew" : null);
+  return `it cannot be installed in ${order.store}: ${said}${remedy === null ? '' : `; ${remedy}`}`;
+}
+
+const isInside = (folder: string, path: string | undefined): boolean => path !== undefined && (path === folder || path.startsWith(folder + sep));
 
 /** Null once another has finished it, or bkg stops. */
 async function waitForTurn(order: InstallOrder, path: string): Promise<Extract<FileLock, { ok: true }> | null> {
@@ -109,7 +136,9 @@ async function runInstall(order: InstallOrder, cwd: string): Promise<string | nu
   const timeout_ms = order.timeout_ms ?? INSTALL_TIMEOUT_MS;
   const end = await new Promise<string | null>((resolve) => {
     const child = spawn(file, rest, { cwd, env: pluginEnvironment({ ...TRUST, ...passed }, { BKG_INCARNATION: markOf(order) }), stdio: ['ignore', 'pipe', 'pipe'], detached: true });
-    for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', output.taker());
+    // Without a descriptor left there are no pipes, and what is wrong comes as an event.
+    const pipes = [child.stdout, child.stderr] as readonly (typeof child.stdout | undefined)[];
+    for (const stream of pipes) stream?.setEncoding('utf8').on('data', output.taker());
     let why: string | null = null;
     const giveUp = (reason: string) => (): void => { why ??= reason; if (child.pid !== undefined) kill(-child.pid); };
     const stopped = giveUp('bkg is stopping; it is installed at the next start');
@@ -119,8 +148,12 @@ async function runInstall(order: InstallOrder, cwd: string): Promise<string | nu
     child.once('exit', (code, signal) => {
       if (code !== 0) why ??= `it ended with ${signal ?? `exit code ${code}`}`;
       if (child.pid !== undefined) kill(-child.pid);
-      endAll(markOf(order));
-      setTimeout(() => { child.stdout.destroy(); child.stderr.destroy(); }, CLOSE_WITHIN_MS).unref();
+      try {
+        endAll(markOf(order));
+      } catch (error) {
+        why ??= `what it may have left running could not be looked for: ${(error as Error).message}`;
+      }
+      setTimeout(() => { for (const stream of pipes) stream?.destroy(); }, CLOSE_WITHIN_MS).unref();
     });
     child.once('close', () => {
       clearTimeout(timer);
