@@ -196,6 +196,8 @@ export type ObservedModel = {
   readonly path: string | null;
   readonly sha256: string | null;
   readonly bytes: number;
+  /** When its file was last changed, in the file system's own time: with `bytes` it tells that these are still the bytes that were hashed. */
+  readonly mtime_ms?: number;
   readonly bytesTotal: number | null;
   readonly message: string;
   readonly reason: string;

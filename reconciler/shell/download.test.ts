@@ -1,7 +1,7 @@
 // Downloads from a real server on this machine that cuts, stalls, redirects, refuses and lies.
 import { spawnSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
 import { tmpdir } from 'node:os';
@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ModelSource } from '../core/types.ts';
+import { lookNow } from './download-bytes.ts';
 import { fetchModel, type Fetched } from './download.ts';
 
 const bytes = Buffer.concat([Buffer.from('GGUF'), randomBytes(3_000_000)]);
@@ -60,7 +61,7 @@ const end = (of: World): void => {
   rmSync(of.folder, { recursive: true, force: true });
 };
 
-const fetching = (of: World, source: ModelSource, more: { readonly sha256?: string | null; readonly signal?: AbortSignal; readonly env?: Record<string, string>; readonly stall_ms?: number; readonly onProgress?: (bytes: number, total: number | null) => void } = {}): Promise<Fetched> =>
+const fetching = (of: World, source: ModelSource, more: { readonly sha256?: string | null; readonly had?: string; readonly folder?: string; readonly signal?: AbortSignal; readonly env?: Record<string, string>; readonly stall_ms?: number; readonly onProgress?: (bytes: number, total: number | null) => void } = {}): Promise<Fetched> =>
   fetchModel({ source, sha256: null, folder: of.folder, env: {}, signal: new AbortController().signal, onProgress: () => undefined, ...more });
 const from = (of: World, name = 'm.gguf'): ModelSource => ({ kind: 'http', url: `http://127.0.0.1:${of.port}/${name}` });
 const reason = (fetched: Fetched): string => (fetched.ok ? 'ok' : fetched.reason);
@@ -133,11 +134,54 @@ download('a file of the owner\'s is used where it lies, if it is what it should 
   const of = await world();
   const path = join(of.folder, 'own.gguf');
   writeFileSync(path, bytes);
-  assert.equal(await fetching(of, { kind: 'file', path }, { sha256 }), { ok: true, path, sha256, bytes: bytes.length });
+  assert.equal(await fetching(of, { kind: 'file', path }, { sha256 }), { ok: true, path, sha256, bytes: bytes.length, mtime_ms: lookNow(path)?.mtime_ms });
   assert.is(reason(await fetching(of, { kind: 'file', path }, { sha256: 'b'.repeat(64) })), 'HashMismatch');
   writeFileSync(path, 'no model at all');
   assert.is(reason(await fetching(of, { kind: 'file', path })), 'Invalid');
   assert.is(reason(await fetching(of, { kind: 'file', path: `${path}.nowhere` })), 'NotFound');
+});
+
+download('bytes in the store are believed only while they have their hash; then they need not come again, also without a declared one', async () => {
+  const of = await world();
+  const first = await fetching(of, from(of), { sha256 });
+  assert.ok(first.ok);
+  utimesSync(first.path, 1, 1);
+  assert.ok((await fetching(of, from(of), { had: sha256 })).ok);
+  assert.is(of.seen.length, 1, 'another time, the same bytes');
+  for (const more of [{ sha256 }, { had: sha256 }]) {
+    writeFileSync(first.path, Buffer.concat([bytes.subarray(0, -1), Buffer.from('?')]));
+    of.seen.length = 0;
+    assert.ok((await fetching(of, from(of), more)).ok);
+    assert.ok(readFileSync(first.path).equals(bytes));
+    assert.is(of.seen.length, 1);
+  }
+  // Here only the hub tells the hash.
+  of.linked = sha256;
+  writeFileSync(first.path, 'GGUF, but another');
+  assert.ok((await fetching(of, from(of))).ok);
+  assert.ok(readFileSync(first.path).equals(bytes));
+});
+
+download('a file that is being written is not taken for what it was at first', async () => {
+  const of = await world();
+  const path = join(of.folder, 'own.gguf');
+  writeFileSync(path, bytes);
+  const early = await fetching(of, { kind: 'file', path }, { onProgress: () => appendFileSync(path, 'more') });
+  assert.match(early.ok ? '' : early.message, /changed while it was read/);
+  assert.ok((await fetching(of, { kind: 'file', path })).ok);
+});
+
+download('a file or a folder that cannot be used is named, not a host', async () => {
+  const of = await world();
+  writeFileSync(join(of.folder, 'taken'), 'no folder');
+  const unwritable = await fetching(of, from(of), { folder: join(of.folder, 'taken') });
+  assert.is(reason(unwritable), 'Unwritable');
+  assert.match(unwritable.ok ? '' : unwritable.message, /taken.*ENOTDIR.*let bkg's user write there/);
+  // Nobody may read this one, whoever he is.
+  const unreadable = await fetching(of, { kind: 'file', path: '/proc/self/mem' });
+  assert.is(reason(unreadable), 'Unreadable');
+  assert.match(unreadable.ok ? '' : unreadable.message, /EIO/);
+  assert.not.match(unreadable.ok ? '' : unreadable.message, /huggingface/);
 });
 
 download('a connection that gives no byte is given up, what came is kept', async () => {

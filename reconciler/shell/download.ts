@@ -1,24 +1,22 @@
 // Brings a model file to this machine: from a file of the owner's, https, or a Hugging Face hub; resumed, hashed, kept by hash.
 import { createHash, type Hash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { mkdir, open, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import type { ModelSource } from '../core/types.ts';
+import { digestOf, feed, formatFault, lookAt, remember } from './download-bytes.ts';
 import { get, openWire, STALL_MS, type Answer, type Part, type Target, type Wire } from './download-http.ts';
 import { sha256 as hashText } from './secrets.ts';
 
 /** Left free on the disk after a download. */
 const DISK_RESERVE_BYTES = 256 * 1024 * 1024;
-/** A file changed this shortly ago may change again within the same tick of the file system's clock. */
-const SETTLED_MS = 1_000;
-const READ_BYTES = 1 << 20;
-const GGUF_MAGIC = 'GGUF';
 const HUB = 'https://huggingface.co';
 
 export type FetchOrder = {
   readonly source: ModelSource;
   /** What the bytes must hash to; null = whatever comes is taken and its hash noted. */
   readonly sha256: string | null;
+  /** What they hashed to when they were here last: bytes in the store that still do need not come again. */
+  readonly had?: string | null;
   /** Folder of the store: `sha256/`, `partial/` and `quarantine/` lie below it. */
   readonly folder: string;
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -28,15 +26,15 @@ export type FetchOrder = {
   readonly stall_ms?: number;
 };
 
-export type FetchFault = 'NotFound' | 'HashMismatch' | 'Unauthorized' | 'Network' | 'DiskFull' | 'Invalid' | 'Aborted';
+export type FetchFault = 'NotFound' | 'HashMismatch' | 'Unauthorized' | 'Network' | 'DiskFull' | 'Invalid' | 'Unreadable' | 'Unwritable' | 'Aborted';
 export type Fetched =
-  | { readonly ok: true; readonly path: string; readonly sha256: string; readonly bytes: number }
+  | { readonly ok: true; readonly path: string; readonly sha256: string; readonly bytes: number; readonly mtime_ms: number }
   /** `transient`: another try without a change may succeed. */
   | { readonly ok: false; readonly reason: FetchFault; readonly transient: boolean; readonly message: string };
 
 type Fault = Extract<Fetched, { readonly ok: false }>;
 
-const PASSING: ReadonlySet<FetchFault> = new Set<FetchFault>(['Network', 'DiskFull', 'Aborted']);
+const PASSING: ReadonlySet<FetchFault> = new Set<FetchFault>(['Network', 'DiskFull', 'Unreadable', 'Unwritable', 'Aborted']);
 /** How OpenSSL and node name a certificate they do not accept. */
 const UNTRUSTED = /CERT|ISSUER|SELF_SIGNED/;
 
@@ -52,15 +50,18 @@ export async function fetchModel(order: FetchOrder): Promise<Fetched> {
     // The owner may put another file there at any time: looking again costs nothing.
     if (source.kind === 'file') return await useFile(order, source.path).then((used) => (used.ok ? used : { ...used, transient: true }));
     const name = basename(source.kind === 'hf' ? source.path : new URL(source.url).pathname);
-    const known = order.sha256 === null ? null : await stored(order, order.sha256, name);
+    const wanted = order.sha256 ?? order.had ?? null;
+    const known = wanted === null ? null : await stored(order, wanted, name);
     return known ?? (await shared(order, name, targetOf(order, source)));
   } catch (error) {
     if (order.signal.aborted) return fault('Aborted', 'bkg is stopping; it goes on from here at the next start');
-    const code = (error as NodeJS.ErrnoException).code ?? '';
+    const { code = '', path, message } = error as NodeJS.ErrnoException;
     if (code === 'ENOSPC' || code === 'EDQUOT') return fault('DiskFull', 'the disk is full; make room, it goes on from here');
+    if (order.source.kind === 'file') return fault('Unreadable', `it could not be read: ${message}; let bkg's user read it`);
+    if (path !== undefined) return fault('Unwritable', `${order.folder} cannot be used: ${message}; let bkg's user write there`);
     if (code === 'ERR_INVALID_URL') return fault('Invalid', `its address is none: ${order.source.kind === 'hf' ? `HF_ENDPOINT is "${order.env['HF_ENDPOINT'] ?? ''}"` : 'check the source'}`);
     if (UNTRUSTED.test(code)) return { ...fault('Network', `${hostOf(order)}: its certificate is not trusted here (${code}); add its authority to the machine's list or name it in NODE_EXTRA_CA_CERTS, then start bkg anew`), transient: false };
-    return fault('Network', `${hostOf(order)}: ${(error as Error).message}${code === '' ? '' : ` (${code})`}`);
+    return fault('Network', `${hostOf(order)}: ${message}${code === '' ? '' : ` (${code})`}`);
   }
 }
 
@@ -88,46 +89,17 @@ async function shared(order: FetchOrder, name: string, target: Target): Promise<
 
 // ─── A file of the owner's ──────────────────────────────────────────────────────────────────────────────────────────────
 
-/** Path → hash of its bytes, as long as size, time and inode stay. */
-const hashed = new Map<string, { readonly stamp: string; readonly hash: string }>();
-
 /** Used where it lies, never copied. */
 async function useFile(order: FetchOrder, path: string): Promise<Fetched> {
-  const facts = await stat(path, { bigint: true }).catch(() => null);
+  const facts = await lookAt(path);
   if (facts === null) return fault('NotFound', `${path} does not exist; a file: source is relative to bkg.yaml`);
-  if (!facts.isFile()) return fault('Invalid', `${path} is not a file`);
-  const bytes = Number(facts.size);
+  if (!facts.isFile) return fault('Invalid', `${path} is not a file`);
   const bad = await formatFault(path, basename(path));
   if (bad !== null) return fault('Invalid', bad);
-  const stamp = `${facts.size} ${facts.mtimeNs} ${facts.ino}`;
-  const before = hashed.get(path);
-  const digest = before?.stamp === stamp ? before.hash : (await feed(path, { hash: createHash('sha256'), signal: order.signal, onBytes: (done) => order.onProgress(done, bytes) })).digest('hex');
-  if (Date.now() - Number(facts.mtimeMs) > SETTLED_MS) hashed.set(path, { stamp, hash: digest });
+  const digest = await digestOf(path, facts, { signal: order.signal, onBytes: (done) => order.onProgress(done, facts.bytes) });
+  if (digest === null) return fault('Invalid', `${path} changed while it was read; it is read again soon`);
   if (order.sha256 !== null && digest !== order.sha256) return fault('HashMismatch', `${path} has sha256 ${digest}, declared is ${order.sha256}; correct one of them`);
-  return { ok: true, path, sha256: digest, bytes };
-}
-
-async function feed(path: string, into: { readonly hash: Hash; readonly signal: AbortSignal; readonly onBytes: (bytes: number) => void }): Promise<Hash> {
-  let bytes = 0;
-  for await (const chunk of createReadStream(path, { highWaterMark: READ_BYTES, signal: into.signal }) as AsyncIterable<Buffer>) {
-    into.hash.update(chunk);
-    bytes += chunk.length;
-    into.onBytes(bytes);
-  }
-  return into.hash;
-}
-
-/** `name` tells the format, `path` where the bytes lie now. */
-async function formatFault(path: string, name: string): Promise<string | null> {
-  if (extname(name).toLowerCase() !== '.gguf') return null;
-  const file = await open(path);
-  try {
-    const magic = Buffer.alloc(GGUF_MAGIC.length);
-    await file.read(magic, 0, magic.length, 0);
-    return magic.toString('latin1') === GGUF_MAGIC ? null : `${name} is no GGUF file: it does not begin with "${GGUF_MAGIC}"; check the source`;
-  } finally {
-    await file.close();
-  }
+  return { ok: true, path, sha256: digest, bytes: facts.bytes, mtime_ms: facts.mtime_ms };
 }
 
 // ─── The store ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -136,10 +108,14 @@ async function formatFault(path: string, name: string): Promise<string | null> {
 const endingOf = (name: string): string => (/^\.[a-z0-9]{1,16}$/i.test(extname(name)) ? extname(name) : '');
 const storePath = (order: FetchOrder, hash: string, name: string): string => join(order.folder, 'sha256', `${hash}${endingOf(name)}`);
 
+/** Believed only when the bytes still have the hash that their name says; others are removed. */
 async function stored(order: FetchOrder, hash: string, name: string): Promise<Fetched | null> {
   const path = storePath(order, hash, name);
-  const facts = await stat(path).catch(() => null);
-  return facts === null ? null : { ok: true, path, sha256: hash, bytes: facts.size };
+  const facts = await lookAt(path);
+  if (facts === null) return null;
+  const digest = facts.isFile ? await digestOf(path, facts, { signal: order.signal, onBytes: (done) => order.onProgress(done, facts.bytes) }) : null;
+  if (digest !== hash) await rm(path, { recursive: true, force: true });
+  return digest === hash ? { ok: true, path, sha256: hash, bytes: facts.bytes, mtime_ms: facts.mtime_ms } : null;
 }
 
 function targetOf(order: FetchOrder, source: Exclude<ModelSource, { kind: 'file' }>): Target {
@@ -167,16 +143,23 @@ async function download(order: FetchOrder, job: Job): Promise<Fetched> {
   const start = answer.kind === 'complete' ? part.bytes : answer.start;
   const expected = order.sha256 ?? (answer.kind === 'complete' ? part.linkedSha256 : answer.linkedSha256);
   if (answer.kind === 'bytes') {
-    const known = expected === null ? null : await stored(order, expected, job.name);
-    const room = known === null ? await roomFault(order, answer) : null;
-    if (known !== null || room !== null) {
+    const before = expected === null ? null : storePath(order, expected, job.name);
+    if (expected !== null && before !== null && (await lookAt(before)) !== null) {
+      // To hash what is here takes longer than a server waits.
       answer.body.destroy();
-      return known ?? room!;
+      const known = await stored(order, expected, job.name);
+      if (known !== null) return known;
+      return download(order, job);
+    }
+    const room = await roomFault(order, answer);
+    if (room !== null) {
+      answer.body.destroy();
+      return room;
     }
     await writeFile(`${job.partial}.state`, JSON.stringify({ etag: answer.etag, linkedSha256: answer.linkedSha256 }), { flush: true });
   }
   const hash = createHash('sha256');
-  if (start > 0) await feed(job.partial, { hash, signal: order.signal, onBytes: () => undefined });
+  if (start > 0) await feed(job.partial, hash, { signal: order.signal, onBytes: () => undefined });
   const bytes = answer.kind === 'complete' ? start : await pour(order, { ...job, answer, hash });
   if (answer.kind === 'bytes' && answer.total !== null && bytes !== answer.total) return fault('Network', `the connection ended after ${bytes} of ${answer.total} bytes; it goes on from there`);
   return keep(order, { ...job, digest: hash.digest('hex'), bytes, expected });
@@ -238,5 +221,8 @@ async function keep(order: FetchOrder, got: Job & { readonly digest: string; rea
   await rename(got.partial, path);
   const folder = await open(join(order.folder, 'sha256'));
   await folder.sync().finally(() => folder.close());
-  return { ok: true, path, sha256: got.digest, bytes: got.bytes };
+  const facts = await lookAt(path);
+  if (facts?.bytes !== got.bytes) return fault('Unwritable', `${path} vanished or changed as soon as it was there; leave the folder to bkg`);
+  remember(path, facts, got.digest);
+  return { ok: true, path, sha256: got.digest, bytes: got.bytes, mtime_ms: facts.mtime_ms };
 }
