@@ -1,0 +1,155 @@
+// The models here, on their way and failed; each fetch runs in the background for as long as its declaration stands.
+import { rm } from 'node:fs/promises';
+import { join, sep } from 'node:path';
+import type { DesiredModel, ObservedModel } from '../core/types.ts';
+import { begin } from './begin.ts';
+import { lookAt, lookNow, type Facts } from './download-bytes.ts';
+import { fetchModel } from './download.ts';
+import { monotonic_ms } from './process.ts';
+import { openRows } from './supplies-rows.ts';
+import type { Pace, SuppliesOptions } from './supplies.ts';
+
+/** A file of the owner's may appear at any moment, and a look costs nothing. */
+const LOOK_AGAIN_MS = 5_000;
+
+/** `ended` by a newer declaration of the same name, by the model's removal, or with bkg. */
+type Fetching = { readonly sourceHash: string; readonly ended: AbortController };
+
+export type ModelsOptions = SuppliesOptions & { readonly pace: Pace; readonly signal: AbortSignal };
+
+export function openModels(options: ModelsOptions) {
+  const { pace, signal, event, poke } = options;
+  const folder = join(options.home, 'models');
+  const models = new Map<string, ObservedModel>();
+  const fetching = new Map<string, Fetching>();
+  /** What was present until its file changed or vanished. */
+  const before = new Map<string, ObservedModel>();
+  let looking = false;
+  const rows = openRows({
+    write: (name) => {
+      const model = models.get(name);
+      if (model === undefined) options.store.dropModel(name);
+      else options.store.saveModel(model);
+    },
+    onFault: (name, error) => event('StateNotSaved', `model/${name}`, `its state could not be written to bkg.db: ${(error as Error).message}; it is tried again each second, the state itself is not touched`),
+  });
+  for (const model of options.store.models()) {
+    if (model.phase !== 'present' || model.path === null) continue;
+    (isSame(model, lookNow(model.path)) ? models : before).set(model.name, model);
+  }
+  signal.addEventListener('abort', () => { for (const one of fetching.values()) one.ended.abort(); }, { once: true });
+
+  const note = (model: DesiredModel, state: Partial<ObservedModel> & Pick<ObservedModel, 'phase' | 'reason'>): void => {
+    models.set(model.name, { name: model.name, sourceHash: model.sourceHash, path: null, sha256: null, bytes: 0, bytesTotal: null, message: '', retry: null, ...state });
+  };
+
+  // ─── Fetching ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  function endFetching(name: string): void {
+    fetching.get(name)?.ended.abort();
+    fetching.delete(name);
+  }
+
+  /** Once it has ended, what still comes of a fetch is nobody's. */
+  const isWanted = (model: DesiredModel, own: Fetching): boolean => fetching.get(model.name) === own && !own.ended.signal.aborted;
+
+  function finished(model: DesiredModel): void {
+    fetching.delete(model.name);
+    rows.save(model.name);
+    poke();
+  }
+
+  function failed(model: DesiredModel, reason: string, message: string): void {
+    const retry = model.source.kind === 'file' ? monotonic_ms() + LOOK_AGAIN_MS : pace.retryAfter(model.sourceHash);
+    note(model, { phase: 'failed', message, reason, retry });
+    event('ModelFailed', `model/${model.name}`, message);
+    finished(model);
+  }
+
+  async function run(model: DesiredModel, own: Fetching): Promise<void> {
+    if (model.source.kind !== 'file') event('ModelFetching', `model/${model.name}`, model.sourceText);
+    const last = before.get(model.name);
+    const result = await fetchModel({
+      source: model.source, sha256: model.sha256, had: last?.sourceHash === model.sourceHash ? last.sha256 : null, folder, env: options.env, signal: own.ended.signal,
+      onProgress: (bytes, bytesTotal) => {
+        if (!isWanted(model, own)) return;
+        note(model, { phase: 'fetching', bytes, bytesTotal, reason: 'Fetching' });
+        pace.progress();
+      },
+    });
+    if (!isWanted(model, own)) return;
+    if (!result.ok) return failed(model, result.reason, result.message);
+    const { path, sha256, bytes, mtime_ms } = result;
+    note(model, { phase: 'present', path, sha256, bytes, bytesTotal: bytes, mtime_ms, reason: 'Present' });
+    before.delete(model.name);
+    pace.succeeded(model.sourceHash);
+    event('ModelPresent', `model/${model.name}`, `${bytes} bytes, sha256 ${sha256}`);
+    finished(model);
+  }
+
+  /** Returns at once. A fetch of another source under the same name ends; what it has stays for when it is wanted again. */
+  function fetch(model: DesiredModel): void {
+    if (signal.aborted || fetching.get(model.name)?.sourceHash === model.sourceHash) return;
+    endFetching(model.name);
+    const own: Fetching = { sourceHash: model.sourceHash, ended: new AbortController() };
+    fetching.set(model.name, own);
+    note(model, { phase: 'fetching', reason: 'Fetching' });
+    begin(() => run(model, own), (error) => {
+      if (isWanted(model, own)) failed(model, 'Failed', `it could not be fetched: ${(error as Error).message}`);
+    });
+  }
+
+  // ─── Removing ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async function remove(name: string, model: ObservedModel): Promise<void> {
+    const shared = [...models.values()].some((other) => other.path === model.path);
+    const ours = model.path !== null && !shared && model.path.startsWith(folder + sep) ? model.path : null;
+    if (ours !== null) await rm(ours, { force: true });
+    // Only now: a bkg that ends before this finds the row at its next start, and removes the bytes.
+    if (signal.aborted) return;
+    rows.save(name);
+    event('ModelRemoved', `model/${name}`, ours === null ? 'it is no longer used; no bytes were its own' : 'its bytes were removed');
+    poke();
+  }
+
+  /** Removes what was downloaded for a model; a file of the owner's own stays. Returns at once. */
+  function drop(name: string): void {
+    const model = models.get(name);
+    if (signal.aborted || model === undefined || (model.reason === 'NotRemoved' && model.retry !== null && model.retry > monotonic_ms())) return;
+    endFetching(name);
+    models.delete(name);
+    before.delete(name);
+    begin(() => remove(name, model), (error) => {
+      const message = `its bytes could not be removed: ${(error as Error).message}; let bkg's user write to ${folder}, or remove them by hand`;
+      // A new declaration may have taken the name meanwhile.
+      if (!models.has(name)) models.set(name, { ...model, phase: 'failed', message, reason: 'NotRemoved', retry: pace.retryAfter(model.sourceHash) });
+      event('ModelNotRemoved', `model/${name}`, message);
+      poke();
+    });
+  }
+
+  // ─── Looking ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async function lookAtOne(model: ObservedModel & { readonly path: string }): Promise<void> {
+    // What cannot be told now (a network drive that is away) is no reason to fetch.
+    const facts = await lookAt(model.path).catch(() => 'unknown' as const);
+    if (facts === 'unknown' || isSame(model, facts) || models.get(model.name) !== model || signal.aborted) return;
+    models.delete(model.name);
+    before.set(model.name, model);
+    event(facts === null ? 'ModelVanished' : 'ModelChanged', `model/${model.name}`, `${model.path} ${facts === null ? 'is no longer there' : 'is not the file that was verified'}`);
+    poke();
+  }
+
+  /** Whether the files of present models are still those that were hashed: one stat each, made to be called each second. */
+  function look(): void {
+    if (looking || signal.aborted) return;
+    looking = true;
+    const present = [...models.values()].filter((model): model is typeof model & { readonly path: string } => model.phase === 'present' && model.path !== null);
+    begin(() => Promise.all(present.map(lookAtOne)).finally(() => { looking = false; }), (error) => event('ModelsNotLookedAt', 'models', (error as Error).message));
+  }
+
+  return { fetch, drop, look, observed: (): Readonly<Record<string, ObservedModel>> => Object.fromEntries(models), close: rows.close };
+}
+
+/** Whether the bytes that were hashed still lie there, as far as size and time tell. */
+const isSame = (model: ObservedModel, facts: Facts | null): boolean => facts !== null && facts.isFile && facts.bytes === model.bytes && facts.mtime_ms === model.mtime_ms;
