@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { ContentFault } from './install-content.ts';
 import { contentHash, install, installedFolder, type Installed, type InstallOrder } from './install.ts';
 import { survivors } from './process.ts';
 
@@ -25,7 +26,7 @@ async function inPlace(body: (place: Place) => Promise<void>): Promise<void> {
     mkdirSync(join(folder, path, '..'), { recursive: true });
     writeFileSync(join(folder, path), text);
   };
-  for (const path of ['plugin.yaml', 'tool.sh', 'main.js', 'tests/a.test.js', '.npmrc', 'node_modules/x/index.js', '.git/HEAD', '.cache/x', 'target/x', 'lib/__pycache__/x.pyc', 'old.log']) write(path, `${path}\n`);
+  for (const path of ['plugin.yaml', 'tool.sh', 'main.js', 'tests/a.test.js', '.npmrc', 'node_modules/x/index.js', '.git/HEAD', '.cache/x', 'Cargo.toml', 'target/x', 'lib/__pycache__/x.pyc', 'old.log']) write(path, `${path}\n`);
   chmodSync(join(folder, 'tool.sh'), 0o755);
   const orders: InstallOrder[] = [];
   try {
@@ -66,7 +67,7 @@ async function until(what: string, look: () => boolean): Promise<void> {
 test('the hash is of what belongs to a plugin: names, bytes, exec bits; not of what is made or passing', () => inPlace(async ({ folder }) => {
   const first = await contentHash(folder);
   assert.match(first, /^[0-9a-f]{64}$/);
-  for (const made of ['node_modules/y.js', '.git/x', 'target/y', 'a.log', 'main.js~', '.main.js.swp', '.#main.js', '.DS_Store', 'lib/__pycache__/y.pyc']) {
+  for (const made of ['node_modules/y.js', '.git/x', 'target/y', 'a.log', 'main.js~', '.main.js.swp', '.#main.js', '.DS_Store', '.main.js.kate-swp', 'x.tsbuildinfo', 'lib/__pycache__/y.pyc']) {
     writeFileSync(join(folder, made), 'made');
     assert.is(await contentHash(folder), first, made);
   }
@@ -83,6 +84,16 @@ test('the hash is of what belongs to a plugin: names, bytes, exec bits; not of w
   await changed('exec bit', () => chmodSync(join(folder, 'main.js'), 0o755));
   await changed('a new file', () => { mkdirSync(join(folder, 'dist')); writeFileSync(join(folder, 'dist/app.js'), ''); });
   await changed('its name', () => renameSync(join(folder, 'dist/app.js'), join(folder, 'dist/b.js')));
+  // The same name is made in one place and written in another.
+  mkdirSync(join(folder, 'lib/target'));
+  await changed('a folder that is only called so', () => writeFileSync(join(folder, 'lib/target/mod.js'), ''));
+  await changed('how cargo builds', () => { mkdirSync(join(folder, '.cargo')); writeFileSync(join(folder, '.cargo/config.toml'), ''); });
+  for (const [made, mark] of [['venv', 'pyvenv.cfg'], ['lib/cache', 'CACHEDIR.TAG']] as const) {
+    const before = await contentHash(folder);
+    mkdirSync(join(folder, made, 'deep'), { recursive: true });
+    for (const name of [mark, 'deep/x.py']) writeFileSync(join(folder, made, name), 'made');
+    assert.is(await contentHash(folder), before, made);
+  }
   await changed('a hidden file', () => writeFileSync(join(folder, '.npmrc'), 'x=1'));
   await changed('what a link leads to', () => symlinkSync('../plugin.yaml', join(folder, 'tests/link')));
   // The same content elsewhere, with other times, has the same hash.
@@ -97,9 +108,33 @@ test('the hash is of what belongs to a plugin: names, bytes, exec bits; not of w
   await changed('after it was remembered', () => { writeFileSync(join(folder, 'main.js'), 'main.jx\n'); utimesSync(join(folder, 'main.js'), 2, 2); });
 }));
 
-test('links in a circle are said, not followed for ever', () => inPlace(async ({ folder }) => {
-  symlinkSync('..', join(folder, 'tests/up'));
-  await contentHash(folder).then(() => assert.unreachable(), (error: Error) => assert.match(error.message, /circle|symbolic links/));
+test('links in a circle are said at once, however many there are and wherever above they lead', () => inPlace(async ({ folder, root }) => {
+  const circle = async (path: string): Promise<void> => {
+    await contentHash(folder).then(() => assert.unreachable(), (error: ContentFault) => assert.ok(error.message.includes('circle') && error.path === path, `${error.path}: ${error.message}`));
+  };
+  for (const target of ['..', '../..', '../../..', '/', root, folder, join(folder, 'tests')]) {
+    symlinkSync(target, join(folder, 'tests/up'));
+    await circle(join(folder, 'tests/up'));
+    rmSync(join(folder, 'tests/up'));
+  }
+  // Each alone is a way down; followed to the end there would be 2^30 of them.
+  for (let index = 0; index < 30; index += 1) for (const name of ['a', 'b']) symlinkSync('..', join(folder, 'tests', `${name}${index}`));
+  await circle(join(folder, 'tests/a0'));
+}));
+
+test('links that fan out without end are said, those to nothing and to themselves are no content', () => inPlace(async ({ folder, root }) => {
+  const first = await contentHash(folder);
+  symlinkSync('nowhere', join(folder, 'tests/broken'));
+  symlinkSync('itself', join(folder, 'tests/itself'));
+  symlinkSync('plugin.yaml/x', join(folder, 'below-a-file'));
+  assert.is(await contentHash(folder), first);
+  for (let level = 0; level < 40; level += 1) {
+    mkdirSync(join(root, `level${level}`));
+    for (const name of ['a', 'b']) symlinkSync(`../level${level + 1}`, join(root, `level${level}`, name));
+  }
+  mkdirSync(join(root, 'level40'));
+  symlinkSync('../level0', join(folder, 'fan'));
+  await contentHash(folder).then(() => assert.unreachable(), (error: Error) => assert.match(error.message, /more than \d+ ways/));
 }));
 
 test('it runs in a copy, once; progress is told in lines, the result is found again', () => inPlace(async ({ folder, store, order, root, lines }) => {
