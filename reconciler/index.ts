@@ -224,6 +224,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
       heartbeat = setInterval(() => begin(async () => {
         loop.poke();
         store.flush();
+        supplies.look();
         runtime.heartbeat();
       }, broken), HEARTBEAT_MS);
       watcher = watchFile(config, reading.poke);

@@ -110,13 +110,16 @@ test('warnings stay with their revision, over a mistake, its undoing and a new s
   assert.equal(codes(await open().boot()), warned);
 }));
 
-test('at boot, what no longer resolves of the last good revision is left alone; the rest is in force', () => withFile(TWO, async ({ folder, config, events, open }) => {
+test('at boot, what no longer resolves of the last good revision is left alone; the rest is in force', () => withFile(TWO, async ({ folder, config, store, events, open }) => {
   await open().boot();
   rmSync(join(folder, 'two'), { recursive: true });
   const inForce = open();
   const found = await inForce.boot();
   assert.equal([ids(found), found.partial, found.file.valid, codes(found)], [['one'], true, false, ['PluginNotFound']]);
   assert.is(events.at(-1), 'ConfigRejected');
+  const rows = store.revisions(10).length;
+  const again = await inForce.read();
+  assert.equal([codes(again), again.lookAgain !== null, store.revisions(10).length], [['PluginNotFound'], true, rows], 'looked at again, told once');
   writeFileSync(config, ONE);
   const mended = await inForce.read();
   // One that is a prefix of the last good text is held first, also now.
@@ -124,6 +127,16 @@ test('at boot, what no longer resolves of the last good revision is left alone; 
   writeFileSync(config, `${ONE}# two has gone\n`);
   const whole = await inForce.read();
   assert.equal([ids(whole), whole.partial, whole.file.valid], [['one'], false, true]);
+}));
+
+test('a plugin whose folder is mended is taken in without an edit', () => withFile(TWO, async ({ folder, open }) => {
+  const manifest = join(folder, 'two', 'plugin.yaml');
+  writeFileSync(manifest, 'run: no list\n');
+  const inForce = open();
+  assert.equal(codes(await inForce.boot()), ['ManifestInvalid']);
+  writeFileSync(manifest, 'run: [node, main.mjs]\n');
+  const found = await inForce.read();
+  assert.equal([ids(found), found.file.valid, found.lookAgain], [['one', 'two'], true, null]);
 }));
 
 test('a home that knows no revision and a file that is broken: nothing is declared, and nothing is stopped', () => withFile('version: [', async ({ config, open }) => {

@@ -1,5 +1,6 @@
 // Which revision of bkg.yaml is in force: takes in new bytes, keeps the last good ones when they are no good.
 import { readFile } from 'node:fs/promises';
+import { isDeepStrictEqual } from 'node:util';
 import type { Desired, Problem } from '../core/types.ts';
 import { desire, type Desire, type DesirePlace } from './desire.ts';
 import { revisionOf } from './declare.ts';
@@ -10,6 +11,10 @@ import type { Store } from './store.ts';
 
 /** A half-written save can happen to parse (one truncation in five does): a strict prefix of what is in force waits this long. */
 const PREFIX_HOLD_MS = 2_000;
+/** Problems whose cause lies beside the file: they pass when a plugin's folder is mended. */
+const BESIDE_THE_FILE = new Set(['PluginNotFound', 'PluginUnreadable', 'ManifestInvalid']);
+/** So long after a refusal for such a cause it is looked at again. */
+const RESOLVE_AGAIN_MS = 5_000;
 /** A revision that could not be noted down, or a file that could not be read, is tried again after this long. */
 const RETRY_MS = 1_000;
 
@@ -43,6 +48,7 @@ export function openInForce(options: InForceOptions) {
   let current: InForce | null = null;
   let lastSeen: string | null = null;
   let heldSince: number | null = null;
+  let rejected: { readonly revision: string; readonly problems: readonly Problem[] } | null = null;
   let queue: Promise<unknown> = Promise.resolve();
 
   /** Looking and writing one after another: what bkg writes is never mistaken for somebody else's save. */
@@ -73,6 +79,8 @@ export function openInForce(options: InForceOptions) {
 
   function accept(checked: Checked, author: Author): InForce {
     const { text, revision, found } = checked;
+    const lookAgain = found.problems.some((problem) => BESIDE_THE_FILE.has(problem.code)) ? monotonic_ms() + RESOLVE_AGAIN_MS : null;
+    if (found.desired === null && revision === rejected?.revision && isDeepStrictEqual(found.problems, rejected.problems)) return keep({ valid: false, problems: found.problems }, lookAgain);
     const noted = noteDown(checked, author);
     if ('fault' in noted) {
       // Seen, but to be looked at again: without its row a crash would bring back the revision before.
@@ -83,8 +91,10 @@ export function openInForce(options: InForceOptions) {
     if (found.desired === null) {
       const first = found.problems.find((problem) => problem.severity === 'error');
       options.event('ConfigRejected', 'config', `${options.config}${first?.line == null ? '' : `:${first.line}:${first.column}`}: ${first?.message ?? 'it is not valid'}`);
-      return keep({ valid: false, problems: found.problems });
+      rejected = { revision, problems: found.problems };
+      return keep({ valid: false, problems: found.problems }, lookAgain);
     }
+    rejected = null;
     current = { desired: found.desired, seq: noted.seq, text, partial: false, warnings: found.problems, file: view({ inForce: revision, problems: found.problems }), lookAgain: null };
     options.event('ConfigAccepted', 'config', `revision ${revision.slice(0, 12)} is in force`);
     return current;

@@ -26,11 +26,21 @@ export async function lockFile(path: string): Promise<FileLock> {
   const descriptor = openSync(path, 'a+', 0o600);
   const taken = await flock(descriptor);
   if (taken === 'taken') {
-    writeFileSync(path, JSON.stringify(self()));
-    return { ok: true, release: () => { writeFileSync(path, ''); closeSync(descriptor); } };
+    // A full disk must not leave the lock with us and nobody who knows it.
+    writeOrClose(path, { text: JSON.stringify(self()), descriptor });
+    return { ok: true, release: () => { writeOrClose(path, { text: '', descriptor }); closeSync(descriptor); } };
   }
   closeSync(descriptor);
   return taken === 'held' ? { ok: false, holder: holderOf(path) } : lockByName(`${path}.holder`);
+}
+
+function writeOrClose(path: string, o: { readonly text: string; readonly descriptor: number }): void {
+  try {
+    writeFileSync(path, o.text);
+  } catch (error) {
+    closeSync(o.descriptor);
+    throw error;
+  }
 }
 
 /** flock(1) locks the open file itself, which it shares with us: the lock stays when it exits, and goes when we do. */

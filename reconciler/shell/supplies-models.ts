@@ -6,7 +6,6 @@ import { begin } from './begin.ts';
 import { lookAt, lookNow, type Facts } from './download-bytes.ts';
 import { fetchModel } from './download.ts';
 import { monotonic_ms } from './process.ts';
-import { openRows } from './supplies-rows.ts';
 import type { Pace, SuppliesOptions } from './supplies.ts';
 
 /** A file of the owner's may appear at any moment, and a look costs nothing. */
@@ -25,14 +24,6 @@ export function openModels(options: ModelsOptions) {
   /** What was present until its file changed or vanished. */
   const before = new Map<string, ObservedModel>();
   let looking = false;
-  const rows = openRows({
-    write: (name) => {
-      const model = models.get(name);
-      if (model === undefined) options.store.dropModel(name);
-      else options.store.saveModel(model);
-    },
-    onFault: (name, error) => event('StateNotSaved', `model/${name}`, `its state could not be written to bkg.db: ${(error as Error).message}; it is tried again each second, the state itself is not touched`),
-  });
   for (const model of options.store.models()) {
     if (model.phase !== 'present' || model.path === null) continue;
     (isSame(model, lookNow(model.path)) ? models : before).set(model.name, model);
@@ -55,7 +46,8 @@ export function openModels(options: ModelsOptions) {
 
   function finished(model: DesiredModel): void {
     fetching.delete(model.name);
-    rows.save(model.name);
+    const now = models.get(model.name);
+    if (now !== undefined) options.store.saveModel(now);
     poke();
   }
 
@@ -107,7 +99,7 @@ export function openModels(options: ModelsOptions) {
     if (ours !== null) await rm(ours, { force: true });
     // Only now: a bkg that ends before this finds the row at its next start, and removes the bytes.
     if (signal.aborted) return;
-    rows.save(name);
+    if (!models.has(name)) options.store.dropModel(name);
     event('ModelRemoved', `model/${name}`, ours === null ? 'it is no longer used; no bytes were its own' : 'its bytes were removed');
     poke();
   }
@@ -148,7 +140,7 @@ export function openModels(options: ModelsOptions) {
     begin(() => Promise.all(present.map(lookAtOne)).finally(() => { looking = false; }), (error) => event('ModelsNotLookedAt', 'models', (error as Error).message));
   }
 
-  return { fetch, drop, look, observed: (): Readonly<Record<string, ObservedModel>> => Object.fromEntries(models), close: rows.close };
+  return { fetch, drop, look, observed: (): Readonly<Record<string, ObservedModel>> => Object.fromEntries(models) };
 }
 
 /** Whether the bytes that were hashed still lie there, as far as size and time tell. */

@@ -36,10 +36,7 @@ export function openSupplies(options: SuppliesOptions) {
     observedInstalls: installs.observed,
     observedModels: models.observed,
     /** Stops what is under way; a fetch resumes where it was. */
-    close(): void {
-      stopping.abort();
-      models.close();
-    },
+    close: (): void => { stopping.abort(); },
   };
 }
 
