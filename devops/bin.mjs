@@ -1,4 +1,4 @@
-#!/usr/bin/env -S node --max-semi-space-size=4
+#!/usr/bin/env node
 // Launcher of the CLI: runs bkg.ts on the node the checkout brought along when the machine's own is older.
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -10,8 +10,6 @@ const NODE_MAJOR = 24;
 
 const own = fileURLToPath(new URL('../node_modules/.bin/node', import.meta.url));
 
-/** Young objects get 4 MiB to grow into instead of 16: 20 MB less at rest. The first line and `npm start` say the same. */
-const YOUNG_OBJECTS = '--max-semi-space-size=4';
 const self = fileURLToPath(import.meta.url);
 
 if (Number(process.versions.node.split('.')[0]) >= NODE_MAJOR) {
@@ -27,7 +25,7 @@ else {
 
 /** Stands for the child: its signals, its exit. */
 function relay() {
-  const child = spawn(own, [YOUNG_OBJECTS, self, ...process.argv.slice(2)], { stdio: 'inherit' });
+  const child = spawn(own, [self, ...process.argv.slice(2)], { stdio: 'inherit' });
   // Ctrl-C reaches the child from the terminal as well; bkg takes two interrupts in quick succession for one.
   for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGUSR2'])) process.on(signal, () => child.kill(signal));
   child.once('exit', (code, signal) => {

@@ -36,6 +36,7 @@ export type { Holder } from './shell/lock.ts';
 export type { PortsFile } from './shell/portsfile.ts';
 export type { Capability, Condition, Desired, Drift, Json, JsonObject, Limits, Problem } from './core/types.ts';
 export { pickPort } from './shell/ports.ts';
+export { openTraffic } from './shell/traffic.ts';
 export { installAhead } from './shell/ahead.ts';
 export { revisionOf } from './shell/declare.ts';
 export { mergePatchToOperations } from './shell/splice.ts';

@@ -8,7 +8,7 @@ import { admit } from '../../api/limits.ts';
 import { authorizeAdmin } from '../../api/v1/authorize.ts';
 import { dataPlane } from '../../api/v1/gateway.ts';
 import { usageReader } from '../../api/v1/stream.ts';
-import type { Reconciler, Route, Snapshot } from '../../reconciler/index.ts';
+import { openTraffic, type Reconciler, type Route, type Snapshot } from '../../reconciler/index.ts';
 
 const [kind, upstream] = [process.argv[2], Number(process.argv[3])];
 const TOKEN = 'bench-token';
@@ -71,7 +71,7 @@ const capability = { id: 'llm.chat', method: 'POST', path: '/v1/chat/completions
 function ours(): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
   const route: Route = { plugin: 'engine', state: 'ready', incarnation: 'i', port: upstream, inbound: 'inbound', capabilities: [capability], models: [{ name: 'bench', role: 'chat', serves: ['llm.chat'] }], limits, timeout_ms: 300_000, grants: [], why: null };
   const snapshot = { routes: [route] } as unknown as Snapshot;
-  const reconciler = { snapshot: () => snapshot, subscribe: () => () => undefined, lease: () => ({ end: () => undefined }) } as unknown as Reconciler;
+  const reconciler = { snapshot: () => snapshot, subscribe: () => () => undefined, lease: openTraffic(() => performance.now(), () => undefined).lease } as unknown as Reconciler;
   return dataPlane({ reconciler, authorize: authorizeAdmin(TOKEN), log: pino({ level: 'warn' }) }).listener;
 }
 

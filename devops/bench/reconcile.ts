@@ -14,6 +14,8 @@ const RESPAWN_BOUND_MS = 100;
 const IDLE_MS = 10_000;
 /** After the last change: garbage is collected, caches are written. */
 const CALM_MS = 3_000;
+/** bkg gives back what its start took once nothing was asked for a while. */
+const REST_MS = 25_000;
 const HEALTH_ASKS = 500;
 const HEALTH_BOUND_MS = 50;
 const RSS_BOUND_MB = 120;
@@ -130,7 +132,7 @@ async function idle(): Promise<readonly Row[]> {
   const house = await appliance({ yaml: readFileSync(`${root}bkg.yaml`, 'utf8'), env: { BKG_CHAT_MODEL: `file:${model}`, BKG_INSTALLS: `${root}.bkg/plugins`, BKG_LOG_LEVEL: 'warn' } });
   try {
     await reaches(house, 'llmserver', 'running');
-    await sleep(CALM_MS);
+    await sleep(REST_MS);
     return [below('default file: idle memory of the host', { value: rss_bytes(house.child.pid ?? 0) / 1e6, unit: 'MB', bound: RSS_BOUND_MB })];
   } finally {
     await house.dispose();

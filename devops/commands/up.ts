@@ -12,6 +12,7 @@ import { requireConfig, type Context } from '../context.ts';
 import { keepEditorSchema } from '../editor-schema.ts';
 import { openLog } from '../log.ts';
 import { openProgress } from '../progress.ts';
+import { restWhenCalm } from '../rest.ts';
 import { note, status, table, write } from '../show.ts';
 import { codeOf, messageOf, told } from '../told.ts';
 
@@ -50,8 +51,10 @@ export async function up(context: Context, options: { readonly takeover: boolean
   const say = (): void => sayPorts(reconciler.snapshot(), { host: server.host, ports: doors.ports, terminal, json: context.json, log, before: progress.clear });
   say();
   sayWhenSettled(reconciler, say);
+  const stayAwake = restWhenCalm(reconciler);
 
   const mode = await stopped;
+  stayAwake();
   progress.close();
   log.info(mode === 'stop' ? 'ending: requests in flight finish, then every plugin stops' : 'leaving: the plugins go on running for the next bkg');
   doors.retire();

@@ -86,7 +86,7 @@ export async function appliance(options: ApplianceOptions): Promise<Appliance> {
 
 async function start(folder: string, options: ApplianceOptions): Promise<Appliance> {
   const home = join(folder, 'home');
-  const child = spawn(process.execPath, ['--max-semi-space-size=4', bkg, 'up', ...(options.arguments ?? [])], { cwd: folder, env: environment(folder, options.env), stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(process.execPath, [bkg, 'up', ...(options.arguments ?? [])], { cwd: folder, env: environment(folder, options.env), stdio: ['ignore', 'pipe', 'pipe'] });
   let output = '';
   child.stdout.on('data', (chunk: Buffer) => { output += chunk.toString(); });
   child.stderr.on('data', (chunk: Buffer) => { output += chunk.toString(); });

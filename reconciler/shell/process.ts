@@ -17,7 +17,9 @@ const AT_PAGESZ = 6n;
 const PAGE_BYTES = pageBytes();
 
 /** Milliseconds since boot: the same clock for every process of this boot. */
-export const monotonic_ms = (): number => Number(process.hrtime.bigint() / 1000n) / 1000;
+export const monotonic_ms = (): number => ORIGIN_MS + performance.now();
+/** When this process began, on the host's clock: counting from there costs a tenth of asking for big integers each time. */
+const ORIGIN_MS = Number(process.hrtime.bigint()) / 1e6 - performance.now();
 
 /** Names this boot: times and pids of another one mean nothing. */
 export const hostBoot = (): { readonly bootId: string } => ({ bootId: readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim() });
