@@ -49,7 +49,7 @@ export async function invoke(order: InvokeOrder, response: ServerResponse): Prom
   try {
     // Held from here on: a plugin that is waiting for its first request must not fall asleep over it.
     const lease = reconciler.lease(plugin, route.state === 'ready' ? route.incarnation : null);
-    const outcome = await forward(order, { capability, lease, headers: Object.fromEntries(admission.headers) }, response).catch((error: unknown) => ({ error: messageOf(error), thrown: error }));
+    const outcome = await forward(order, { capability, lease, headers: Object.fromEntries(admission.headers) }, response).catch((error: unknown) => ({ error: order.signal.aborted ? null : messageOf(error), thrown: error }));
     lease.end({ error: outcome.error });
     if ('thrown' in outcome) throw outcome.thrown;
   } finally {

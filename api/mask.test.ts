@@ -54,13 +54,20 @@ test('a secret in plain text is refused, a reference, a hash and what stands the
   for (const good of ['${env:T}', '${env:T:-}', HASH, 'hunter2', '']) assert.is(ops({ op: 'add', path: '/plugins/echo/env/TOKEN', value: good }).problems.length, 0, good);
 });
 
-test('a variable whose name is no secret is a plain setting', () => {
+test('a variable whose name leaves no doubt is a plain setting', () => {
   for (const path of ['/plugins/echo/env/LOG_LEVEL', '/plugins/other/env/LOG_LEVEL']) {
     assert.equal(ops({ op: 'add', path, value: 'info' }), { operations: [{ op: 'add', path, value: 'info' }], problems: [] });
   }
   assert.equal(ops({ op: 'replace', path: '/plugins/other/env/LOG_LEVEL', value: '***' }).operations.length, 1, 'three stars are a text there');
-  const shared = 'plugins:\n  a: { env: { LOG: &s hunter2, API_KEY: *s } }\n  b: { env: { LOG: hunter3, A_KEY: &t hunter4, B: *t } }\n';
+  const shared = 'plugins:\n  a: { env: { LOG_MODE: &s hunter2, API_KEY: *s } }\n  b: { env: { LOG_MODE: hunter3, A_KEY: &t hunter4, B: *t } }\n';
   assert.is(redactText(shared, declaredSchema), shared.replace('hunter2', '"***"').replace('hunter4', '"***"'));
+});
+
+test('a variable that may hold a secret is masked, and may stand in plain text all the same', () => {
+  const path = '/plugins/other/env/DATABASE_URL';
+  assert.equal(ops({ op: 'add', path, value: 'postgres://db' }), { operations: [{ op: 'add', path, value: 'postgres://db' }], problems: [] });
+  const text = 'plugins:\n  a: { env: { DATABASE_URL: "postgres://u:p@db" } }\n';
+  assert.is(redactText(text, declaredSchema), 'plugins:\n  a: { env: { DATABASE_URL: "***" } }\n');
 });
 
 test('a plain value does not become a secret in plain text by a move', () => {
@@ -68,8 +75,8 @@ test('a plain value does not become a secret in plain text by a move', () => {
     const found = ops({ op, from: '/plugins/other/env/LOG_LEVEL', path: '/plugins/other/env/API_KEY' });
     assert.equal(found.problems.map((one) => [one.code, one.pointer]), [['LiteralSecret', '/plugins/other/env/API_KEY']]);
   }
-  assert.is(ops({ op: 'move', from: '/plugins/other/env/LOG_LEVEL', path: '/plugins/other/env/LOG' }).problems.length, 0);
-  assert.is(ops({ op: 'move', from: '/plugins/echo/env/TOKEN', path: '/plugins/echo/env/LOG' }).problems[0]?.code, 'SecretMoved');
+  assert.is(ops({ op: 'move', from: '/plugins/other/env/LOG_LEVEL', path: '/plugins/other/env/LOG_MODE' }).problems.length, 0);
+  assert.is(ops({ op: 'move', from: '/plugins/echo/env/TOKEN', path: '/plugins/echo/env/LOG_MODE' }).problems[0]?.code, 'SecretMoved');
 });
 
 test('a secret cannot be moved to where it shows', () => {

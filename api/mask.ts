@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Json, PatchOperation, Problem } from '../reconciler/index.ts';
 import { escapeToken, labelOf, tokensOf } from '../schema/pointer.ts';
 import { isLiteral } from '../schema/secret.ts';
-import { MASK, type Schema, isSecret } from '../schema/walk.ts';
+import { MASK, type Schema, isSecret, secrecyAt } from '../schema/walk.ts';
 
 /** What stands at a pointer of plain data; undefined where nothing does. */
 export function lookUp(value: Json, pointer: string): Json | undefined {
@@ -30,9 +30,10 @@ const literal = (pointer: string): Problem => problem('LiteralSecret', pointer, 
 });
 
 /** Whether a value at a sensitive place may be written; `before` is what stands there now. */
-export function judgeSecret(value: Json, before: Json | undefined, pointer: string): { readonly value: Json } | { readonly problem: Problem } {
+export function judgeSecret(value: Json, before: Json | undefined, at: { readonly pointer: string; readonly root: Schema }): { readonly value: Json } | { readonly problem: Problem } {
+  const { pointer, root } = at;
   if (value === MASK) return before === undefined ? { problem: nothingMasked(pointer) } : { value: before };
-  return !isLiteral(value) || isDeepStrictEqual(value, before) ? { value } : { problem: literal(pointer) };
+  return !secrecyAt(pointer, root).guarded || !isLiteral(value) || isDeepStrictEqual(value, before) ? { value } : { problem: literal(pointer) };
 }
 
 type Context = { readonly current: Json; readonly root: Schema; readonly problems: Problem[] };
@@ -42,7 +43,7 @@ function unmaskValue(value: Json, pointer: string, context: Context): Json {
   if (Array.isArray(value)) return (value as readonly Json[]).map((item, index) => unmaskValue(item, `${pointer}/${index}`, context));
   if (isMap(value)) return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, unmaskValue(item, `${pointer}/${escapeToken(key)}`, context)]));
   if (!isSecret(pointer, context.root)) return value;
-  const judged = judgeSecret(value, lookUp(context.current, pointer), pointer);
+  const judged = judgeSecret(value, lookUp(context.current, pointer), { pointer, root: context.root });
   if ('value' in judged) return judged.value;
   context.problems.push(judged.problem);
   return value;
@@ -82,7 +83,7 @@ export function unmask(operations: readonly PatchOperation[], current: Json, roo
       const leaves = [...leavesOf(lookUp(current, operation.from) ?? null)];
       const shown = leaves.find((leaf) => isSecret(operation.from + leaf, root) && !isSecret(operation.path + leaf, root));
       // What was none becomes a secret in plain text by the place it is put in.
-      const plain = leaves.filter((leaf) => !isSecret(operation.from + leaf, root) && isSecret(operation.path + leaf, root) && isLiteral(lookUp(current, operation.from + leaf)));
+      const plain = leaves.filter((leaf) => !secrecyAt(operation.from + leaf, root).guarded && secrecyAt(operation.path + leaf, root).guarded && isLiteral(lookUp(current, operation.from + leaf)));
       context.problems.push(...plain.map((leaf) => literal(operation.path + leaf)));
       if (shown === undefined) kept.push(operation);
       else context.problems.push(problem('SecretMoved', operation.path, { message: `${labelOf(operation.from + shown)} is sensitive, ${labelOf(operation.path + shown)} is not: the value would become visible.`, hint: 'Leave it where it is.' }));

@@ -30,6 +30,8 @@ export function failure(refusal: Refusal): Error {
 const isFailure = (error: unknown): error is Failure => error instanceof Error && 'refusal' in error;
 const codeOf = (error: unknown): unknown => (error instanceof Error && 'code' in error ? error.code : null);
 
+const DISK_FAULTS: ReadonlySet<unknown> = new Set(['ENOSPC', 'EDQUOT']);
+
 /** What the client gets to see of an error. Our own mistakes show an id that stands in the log, never a stack. */
 export function refusalOf(error: unknown, log: Logger): Refusal {
   if (isFailure(error)) return error.refusal;
@@ -37,6 +39,7 @@ export function refusalOf(error: unknown, log: Logger): Refusal {
   if (codeOf(error) === 'FileMissing') return { status: 404, code: 'FileMissing', detail: text };
   if (codeOf(error) === 'FileUnreadable') return { status: 503, code: 'FileUnreadable', detail: text };
   if (codeOf(error) === 'StoreUnwritable') return { status: 503, code: 'StoreUnwritable', detail: text, headers: { 'retry-after': '1' } };
+  if (DISK_FAULTS.has(codeOf(error))) return { status: 507, code: 'DiskFull', detail: `${text}. Make room on the disk, then try again; nothing was changed.` };
   if (codeOf(error) === 'PluginUnknown') return { status: 404, code: 'PluginUnknown', detail: `${text}.` };
   const id = randomUUID();
   log.error({ err: error, id }, 'a request failed by a mistake of bkg');

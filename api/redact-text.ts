@@ -29,16 +29,16 @@ function secretSpots(doc: Document, root: Schema): readonly SecretSpot[] {
   const seen = new Map<unknown, Map<Schema | null, Set<string>>>();
   const walk = (given: unknown, at: { readonly schema: Schema | null; readonly above: boolean; readonly pointer: string; readonly key: string }): void => {
     const node = targets.get(given) ?? given;
-    const { here, below } = secrecyOf(at.schema, at.key, at.above);
+    const { masked, below } = secrecyOf(at.schema, at.key, at.above);
     const schemas = seen.get(node) ?? new Map<Schema | null, Set<string>>();
     const rules = schemas.get(at.schema) ?? new Set();
-    if (rules.has(`${here} ${below}`)) return;
-    seen.set(node, schemas.set(at.schema, rules.add(`${here} ${below}`)));
+    if (rules.has(`${masked} ${below}`)) return;
+    seen.set(node, schemas.set(at.schema, rules.add(`${masked} ${below}`)));
     const child = (key: string): typeof at => ({ schema: at.schema && childSchema(at.schema, key, root), above: below, pointer: `${at.pointer}/${escapeToken(key)}`, key });
     if (isMap(node)) {
       for (const pair of node.items) walk(pair.value, child(String(isScalar(pair.key) ? pair.key.value : pair.key)));
     } else if (isSeq(node)) node.items.forEach((item, index) => walk(item, child(String(index))));
-    else if (isScalar(node) && here) spots.push({ pointer: at.pointer, scalar: node });
+    else if (isScalar(node) && masked) spots.push({ pointer: at.pointer, scalar: node });
   };
   walk(doc.contents, { schema: deref(root, root), above: false, pointer: '', key: '' });
   return spots;
@@ -96,7 +96,7 @@ export function unmaskText(text: string, o: { readonly current: string; readonly
   for (const { pointer, scalar } of secretSpots(doc, o.root)) {
     const range = rangeOf(text, scalar);
     if (range === null) continue;
-    const judged = judgeSecret(scalar.value as Json, lookUp(o.value, pointer), pointer);
+    const judged = judgeSecret(scalar.value as Json, lookUp(o.value, pointer), { pointer, root: o.root });
     if ('problem' in judged) {
       const { line, col } = lines.linePos(range.from);
       problems.push({ ...judged.problem, line, column: col });

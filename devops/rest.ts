@@ -7,7 +7,7 @@ import type { Reconciler, Snapshot } from '../reconciler/index.ts';
 const CALM_MS = 10_000;
 
 /**
- * Once after the start, then once after each busy time. It takes about 0.1 s, in which nobody is waiting; V8 itself gives the
+ * Once after the start, then once after each busy time. It takes about 0.1 s, in which no request is with a plugin; V8 itself gives the
  * space of young objects back only when memory is short. Returns how to end it.
  */
 export function restWhenCalm(reconciler: Reconciler): () => void {

@@ -35,6 +35,7 @@ export type * from './shell/door.ts';
 export type { Holder } from './shell/lock.ts';
 export type { PortsFile } from './shell/portsfile.ts';
 export type { Capability, Condition, Desired, Drift, Json, JsonObject, Limits, Problem } from './core/types.ts';
+export { begin } from './shell/begin.ts';
 export { pickPort } from './shell/ports.ts';
 export { openTraffic } from './shell/traffic.ts';
 export { installAhead } from './shell/ahead.ts';
@@ -65,8 +66,10 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
 
   const secrets = openSecrets(home);
   const store = openStore(join(home, 'bkg.db'), hostBoot().bootId);
+  const broken = (error: unknown): void => log.error({ err: error }, 'bkg made a mistake; the next look tries again');
   const listeners = new Set<(event: ReconcilerEvent) => void>();
-  const publish = (event: ReconcilerEvent): void => { for (const listener of listeners) listener(event); };
+  // A listener that breaks keeps nothing else from being told or done.
+  const publish = (event: ReconcilerEvent): void => { for (const listener of listeners) begin(async () => listener(event), broken); };
   const events = openEvents((event) => {
     publish({ type: 'event', event });
     log.info({ unit: event.unit, reason: event.reason }, event.message);
@@ -75,8 +78,8 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
   const inForce = openInForce({ ...place, store, event: events.add });
   await inForce.boot();
 
+  const closing = new AbortController();
   let ports: Ports = { web: null, api: null, bus: null };
-  const broken = (error: unknown): void => log.error({ err: error }, 'bkg made a mistake; the next look tries again');
   // Two loops: a large file is read and checked while processes are looked after.
   const loop = openLoop(tick, broken);
   const reading = openLoop(readFile, broken);
@@ -125,6 +128,8 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
 
   function carryOut(plan: Plan, observed: Observed, host: string): void {
     apply(plan, observed, { runtime, supplies, attempt });
+    const { desired, partial } = inForce.current();
+    if (!partial) supplies.abandon((name) => desired.models.some((model) => model.name === name));
     attempt('house', () => {
       logbook.follow(observed.processes);
       writePorts(home, { host, ...ports }, observed.processes);
@@ -144,13 +149,20 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
     }
   }
 
-  const outlook = (desired: Desired): Outlook => ({ desired, plan: diff({ desired, observed: observe(desired), now: monotonic_ms() }) });
+  const outlook = (desired: Desired, partial = false): Outlook => ({ desired, plan: diff({ desired, observed: observe(desired), now: monotonic_ms(), leaveUndeclared: partial }) });
   /** Units of the newest edits, by seq. */
   const edits = new Map<number, readonly string[]>();
   const patch = openChange({
     ...place, journalFolder, textOf: store.textOf,
     running: {
-      inForce: inForce.current, outlook,
+      outlook,
+      async inForce() {
+        for (;;) {
+          const now = await inForce.read();
+          if (now.file.problems[0]?.code !== 'ConfigHeld') return now;
+          await new Promise((resolve) => { setTimeout(resolve, Math.max(1, (now.lookAgain ?? 0) - monotonic_ms())); });
+        }
+      },
       async take(checked, actor, write) {
         const taken = await inForce.write(checked, { actor: actor.name, source: actor.source }, write);
         if (taken === null) return null;
@@ -199,6 +211,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
       return ask === undefined ? null : { units: [`plugin/${ask.plugin}`], seq: current.seq };
     },
     settled: (query) => settled(query, {
+      closing: closing.signal,
       snapshot: () => current,
       subscribe: (listener) => {
         const hear = (event: ReconcilerEvent): void => { if (event.type === 'snapshot') listener(event.snapshot); };
@@ -222,12 +235,9 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
     start(listening) {
       ports = listening;
       opened = inForce.current().desired.server;
-      heartbeat = setInterval(() => begin(async () => {
-        loop.poke();
-        store.flush();
-        supplies.look();
-        runtime.heartbeat();
-      }, broken), HEARTBEAT_MS);
+      heartbeat = setInterval(() => {
+        for (const beat of [reading.poke, loop.poke, store.flush, supplies.look, runtime.heartbeat]) begin(async () => beat(), broken);
+      }, HEARTBEAT_MS);
       watcher = watchFile(config, reading.poke);
       reading.poke();
       loop.poke();
@@ -237,6 +247,10 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
       await watcher?.close();
       await reading.close();
       await loop.close();
+      // Nothing becomes ready any more: who waits is told so, not cut off.
+      closing.abort();
+      current = { ...current, routes: current.routes.map((route) => (route.state === 'ready' ? route : { ...route, state: 'down', why: 'bkg is ending; it answers again once it runs.' })) };
+      publish({ type: 'snapshot', snapshot: current });
       supplies.close();
       await runtime.close(mode);
       await logbook.close();

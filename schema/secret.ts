@@ -1,35 +1,50 @@
-// Which places hold a secret and which values are one: the one rule for masking, for refusing and for warning.
+// Which places hold a secret and which values are one: the rules for masking, for refusing and for warning.
 import type { Schema } from './walk.ts';
 
-/** Ends of words that name what admits somebody somewhere; ends, for APIKEY and dbpassword are written as one word. */
-const SECRET_END = /(?:token|key|secret|password|passwd|passphrase|credential)s?\d*$/i;
-/** The same as whole words: as ends they would meet compass and bypass. */
-const SECRET_WORD = /^(?:pass|pwd|creds?|auth|bearer|jwt|dsn)\d*$/i;
+/** Words that name what admits somebody somewhere. */
+const SECRET_WORD = /^(?:tokens?|keys?|secrets?|passwords?|passwd|passphrase|passcode|pass|pwd|credentials?|creds|jwt|pat|dsn|cookie)\d*$/i;
+/** The same as one word: APIKEY, dbpassword; not MONKEY, not COMPASS. */
+const SECRET_END = /(?:(?:api|access|auth|secret|private|public|signing|session|master|encryption|ssh)key|keyid|token|secret|password|passwd|passphrase|credential)s?\d*$/i;
 /** Where a secret lies is none, as in POSTGRES_PASSWORD_FILE. */
-const PLACE = /^(?:file|path|dir)$/i;
+const PLACE = /^(?:file|path|dir|folder)$/i;
 /** Language models count tokens: MAX_NEW_TOKENS and TOKENS_PER_MINUTE are figures. */
-const COUNTED = /(?:^|_)(?:max|min|n|num)_(?:\w+_)?tokens(?:_|$)|(?:^|_)tokens?_(?:per|limit|count|budget)(?:_|$)/i;
+const COUNTED = /(?:(?<=^|_)(?:max|min|n|num)_(?:\w+_)?tokens|(?<=^|_)tokens?_(?:per|limit|count|budget))(?=_|$)/gi;
+/** Last words of names that say how something runs, never as whom. What ends otherwise (DATABASE_URL, WEBHOOK) may hold a secret. */
+const PLAIN_WORD = /^(?:level|mode|port|host|hostname|timeout|size|count|limit|enabled|disabled|debug|verbose|lang|language|locale|tz|timezone|region|version|threads|workers|parallelism|format|color|home|retries|interval|seed|device|backend|precision|batch|minute|tokens|file|path|dir|folder)$/i;
 const VARIABLE = /^[A-Za-z_][A-Za-z0-9_]*$/;
 
-/** Whether a variable of this name holds a secret. What is no name of a variable might hold anything: it counts as one. */
+const wordsOf = (name: string): readonly string[] => name.split(/_|(?<=[a-z0-9])(?=[A-Z])/);
+
+/** Whether a variable of this name is taken for a secret: it must not stand in plain text. What is no name of a variable counts as one. */
 export function isSecretName(name: string): boolean {
   if (!VARIABLE.test(name)) return true;
-  const words = name.split(/_|(?<=[a-z0-9])(?=[A-Z])/);
-  if (COUNTED.test(name) || PLACE.test(words.at(-1) ?? '')) return false;
-  return words.some((word) => SECRET_END.test(word) || SECRET_WORD.test(word));
+  const words = wordsOf(name.replace(COUNTED, ''));
+  if (PLACE.test(words.at(-1) ?? '')) return false;
+  return words.some((word) => SECRET_WORD.test(word) || SECRET_END.test(word));
 }
 
+/** Whether its value may be shown: only where the name leaves no doubt. */
+export const isPlainName = (name: string): boolean => !isSecretName(name) && PLAIN_WORD.test(wordsOf(name).at(-1) ?? '');
+
 /** What holds at a place, and what its members inherit. */
-export type Secrecy = { readonly here: boolean; readonly below: boolean };
+export type Secrecy = {
+  /** Its value is never shown. */
+  readonly masked: boolean;
+  /** Its value must not stand there in plain text. */
+  readonly guarded: boolean;
+  readonly below: boolean;
+};
 
 /**
- * What the mark `x-secret` says of a place: true, false, or `byName` for the members of a map of variables. Without a mark
- * the place is what it stands in. What stands below a variable has no place there: it is secret whatever its name.
+ * What the mark `x-secret` says of a place: true, false, or `byName` for the members of a map of variables, which are shown where
+ * the name leaves no doubt and refused in plain text where it looks like a secret. Without a mark the place is what it stands in.
+ * What stands below a variable has no place there: it is secret whatever its name.
  */
 export function secrecyOf(schema: Schema | null, key: string, above: boolean): Secrecy {
   const mark = schema?.['x-secret'];
-  if (mark === undefined) return { here: above, below: above };
-  return mark === 'byName' ? { here: isSecretName(key), below: true } : { here: mark === true, below: mark === true };
+  if (mark === 'byName') return { masked: !isPlainName(key), guarded: isSecretName(key), below: true };
+  const secret = mark === undefined ? above : mark === true;
+  return { masked: secret, guarded: secret, below: secret };
 }
 
 // A reference with a default could carry the secret as that default, so only one without (or with an empty one) is none.

@@ -3,7 +3,7 @@ import base from './bkg.schema.json' with { type: 'json' };
 import manifest from './plugin.schema.json' with { type: 'json' };
 import wire from './wire.schema.json' with { type: 'json' };
 import { escapeToken, tokensOf } from './pointer.ts';
-import { isLiteral, isReference, secrecyOf } from './secret.ts';
+import { isLiteral, isReference, secrecyOf, type Secrecy } from './secret.ts';
 
 /** A JSON Schema, or a part of one. */
 export type Schema = { readonly [keyword: string]: unknown };
@@ -84,13 +84,16 @@ export function schemaAt(pointer: string, root: Schema = declaredSchema): Schema
   return pathTo(pointer, root).at(-1) ?? null;
 }
 
-/** Whether a secret stands at the place, by its mark `x-secret` or that of what it stands in. */
-export function isSecret(pointer: string, root: Schema = declaredSchema): boolean {
+/** What holds at the place, by its mark `x-secret` or that of what it stands in. */
+export function secrecyAt(pointer: string, root: Schema = declaredSchema): Secrecy {
   const keys = ['', ...tokensOf(pointer)];
-  let secrecy = { here: false, below: false };
+  let secrecy: Secrecy = { masked: false, guarded: false, below: false };
   for (const [index, schema] of pathTo(pointer, root).entries()) secrecy = secrecyOf(schema, keys[index] ?? '', secrecy.below);
-  return secrecy.here;
+  return secrecy;
 }
+
+/** Whether what stands at the place is never shown. */
+export const isSecret = (pointer: string, root: Schema = declaredSchema): boolean => secrecyAt(pointer, root).masked;
 
 /** What a change there needs: nothing (`live`) or a new process (`restart`); null where nothing is marked. */
 export function applyOf(pointer: string, root: Schema = declaredSchema): 'live' | 'restart' | null {
@@ -118,23 +121,23 @@ export function scalarTypeAt(pointer: string, root: Schema = declaredSchema): Sc
 /** A copy with every secret masked, by schema, never by its value. References stay: they are no secrets. */
 export function redact<T>(value: T, root: Schema = declaredSchema): T {
   const visit = (at: unknown, schema: Schema | null, above: boolean, key: string): unknown => {
-    const { here, below } = secrecyOf(schema, key, above);
+    const { masked, below } = secrecyOf(schema, key, above);
     const member = (item: unknown, name: string): unknown => visit(item, schema && childSchema(schema, name, root), below, name);
     if (Array.isArray(at)) return at.map((item, index) => member(item, String(index)));
     if (typeof at === 'object' && at !== null) return Object.fromEntries(Object.entries(at).map(([name, item]) => [name, member(item, name)]));
-    return !here || at === null || isReference(at) ? at : MASK;
+    return !masked || at === null || isReference(at) ? at : MASK;
   };
   return visit(value, deref(root, root), false, '') as T;
 }
 
 /** Pointers below `at` of the places of a value where a secret stands in plain text. `schema` is the value's own. */
 export function* literalSecrets(value: unknown, schema: Schema | null, o: { readonly root: Schema; readonly at: string; readonly above?: boolean }): Generator<string> {
-  const { here, below } = secrecyOf(schema, tokensOf(o.at).at(-1) ?? '', o.above ?? false);
+  const { guarded, below } = secrecyOf(schema, tokensOf(o.at).at(-1) ?? '', o.above ?? false);
   if (typeof value === 'object' && value !== null) {
     for (const [key, item] of Object.entries(value)) {
       yield* literalSecrets(item, schema && childSchema(schema, key, o.root), { root: o.root, at: `${o.at}/${escapeToken(key)}`, above: below });
     }
-  } else if (here && isLiteral(value)) yield o.at;
+  } else if (guarded && isLiteral(value)) yield o.at;
 }
 
 type Default = { readonly key: string; readonly value: unknown };

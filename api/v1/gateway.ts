@@ -1,7 +1,7 @@
 // The data plane: OpenAI's routes on bare node:http, from the key check to the engine and back.
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
-import type { Lease, Reconciler, Route } from '../../reconciler/index.ts';
+import { begin, type Lease, type Reconciler, type Route } from '../../reconciler/index.ts';
 import { admit, type Admission } from '../limits.ts';
 import { COME_AGAIN_S, READY_WITHIN_MS, SUCCESSOR_WITHIN_MS, untilReady } from '../ready.ts';
 import type { Authorize } from './authorize.ts';
@@ -98,10 +98,11 @@ export function dataPlane(options: GatewayOptions): Gateway {
     // Its close may have been told already, before anybody listened.
     if (response.destroyed) leave();
     lease.at(null);
-    untilReady({ ...o, subscribe: reconciler.subscribe, route: () => find(serving)?.route ?? null, signal: gone.signal }).then((waited) => {
+    begin(async () => {
+      const waited = await untilReady({ ...o, subscribe: reconciler.subscribe, route: () => find(serving)?.route ?? null, signal: gone.signal });
       response.off('close', leave);
       const choice = waited.kind === 'ready' ? find(serving) : null;
-      if (choice?.upstream != null) return send(follow(handed, choice), choice.upstream);
+      if (choice?.upstream != null) return follow(handed, choice, choice.upstream);
       const error = waited.kind === 'undeclared' ? unknownModel(serving) : notReady('route' in waited ? waited.route : handed.choice.route);
       if (waited.kind === 'gone') return end(handed, null);
       end(handed, error.message);
@@ -114,15 +115,14 @@ export function dataPlane(options: GatewayOptions): Gateway {
     });
   }
 
-  /** While it waited, an edit may have given the model to another plugin: then it counts there. */
-  function follow(handed: Handed, choice: Choice): Handed {
-    const { plugin, incarnation } = choice.route;
-    if (plugin === handed.choice.route.plugin) {
-      handed.lease.at(incarnation);
-      return { ...handed, choice };
+  /** To the process that is ready. While it waited, an edit may have given the model to another plugin: there it begins anew. */
+  function follow(handed: Handed, choice: Choice, upstream: Upstream): void {
+    if (choice.route.plugin !== handed.choice.route.plugin) {
+      end(handed, null);
+      return serve(handed.serving);
     }
-    handed.lease.end({ error: null });
-    return { ...handed, choice, lease: reconciler.lease(plugin, incarnation) };
+    handed.lease.at(choice.route.incarnation);
+    send({ ...handed, choice }, upstream);
   }
 
   function end(handed: Handed, error: string | null): void {

@@ -51,10 +51,10 @@ export async function up(context: Context, options: { readonly takeover: boolean
   const say = (): void => sayPorts(reconciler.snapshot(), { host: server.host, ports: doors.ports, terminal, json: context.json, log, before: progress.clear });
   say();
   sayWhenSettled(reconciler, say);
-  const stayAwake = restWhenCalm(reconciler);
+  const endResting = restWhenCalm(reconciler);
 
   const mode = await stopped;
-  stayAwake();
+  endResting();
   progress.close();
   log.info(mode === 'stop' ? 'ending: requests in flight finish, then every plugin stops' : 'leaving: the plugins go on running for the next bkg');
   doors.retire();

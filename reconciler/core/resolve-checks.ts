@@ -217,7 +217,7 @@ export function checkSecrets({ id, plugin, typedEnv }: PluginInput, configSchema
       code: 'LiteralSecret',
       path: [where, ...tokensOf(at)],
       severity: 'warning',
-      message: `${labelOf(at)} of plugin ${id} is taken for a secret, and its value stands in the file as plain text.`,
+      message: `${labelOf(at)} of plugin ${id} is taken for a secret, and what stands there is more than a reference to one.`,
       hint: `Write "\${env:${name}}" and set ${name} in the environment of bkg.`,
     });
   const inEnv = [...literalSecrets(typedEnv, envSchema, { root: declaredSchema, at: '' })];

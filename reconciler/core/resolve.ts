@@ -32,6 +32,9 @@ export type Resolved = {
   readonly problems: readonly Problem[];
 };
 
+/** Where bkg listens while what is declared may not be. */
+const LOOPBACK = '127.0.0.1';
+
 const isObject = (value: unknown): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value);
 const isTexts = (value: unknown): boolean => Array.isArray(value) && value.every((item) => typeof item === 'string');
 const memberOf = (value: Json | undefined, key: string): Json | undefined =>
@@ -166,7 +169,7 @@ export function resolve(input: ResolveInput): Resolved {
   const desired: Desired = { revision: input.revision, server, drift: filled.drift, plugins, models };
   const faulty = damaged(problems.filter((one) => one.severity === 'error'));
   if (faulty.none) return { desired, sound: desired, problems };
-  return { desired: null, sound: { ...desired, plugins: plugins.filter((plugin) => !faulty.whole && !faulty.has('plugins', plugin.id)) }, problems };
+  return { desired: null, sound: { ...desired, server: { ...server, host: faulty.has('server', 'host') ? LOOPBACK : server.host }, plugins: plugins.filter((plugin) => !faulty.whole && !faulty.has('plugins', plugin.id)) }, problems };
 }
 
 function modelsOf(input: ResolveInput, filled: FilledDeclared, broken: Sections): readonly DesiredModel[] {

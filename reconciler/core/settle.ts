@@ -16,10 +16,11 @@ const STALLING_CODES: Readonly<Record<number, string>> = {
 };
 
 export const emptyHistory = (slot: string): History =>
-  ({ slot, failures: [], consecutive: 0, notBefore: null, stalled: null, lastExit: null, restarts: 0 });
+  ({ slot, failures: [], consecutive: 0, notBefore: null, stalled: null, lastExit: null, lastStart: null, restarts: 0 });
 
 export type ExitFacts = {
   readonly exit: Exit;
+  readonly started: Monotonic_ms;
   /** bkg wanted it gone and it had not failed. */
   readonly expected: boolean;
   /** How long it had been ready; null when it never was. */
@@ -33,7 +34,7 @@ export type ExitFacts = {
 /** The history after a process has gone. */
 export function afterExit(history: History, facts: ExitFacts): History {
   const { exit } = facts;
-  if (facts.expected) return { ...history, lastExit: exit, notBefore: null, stalled: null };
+  if (facts.expected) return { ...history, lastExit: exit, lastStart: facts.started, notBefore: null, stalled: null };
   const settled = facts.readyFor_ms !== null && facts.readyFor_ms >= FAILURE_WINDOW_MS;
   const consecutive = (settled ? 0 : history.consecutive) + 1;
   const failures = [...recentFailures(history, exit.at), exit.at];
@@ -44,6 +45,7 @@ export function afterExit(history: History, facts: ExitFacts): History {
     failures,
     consecutive,
     lastExit: exit,
+    lastStart: facts.started,
     restarts: history.restarts + 1,
     stalled: stall === null ? null : { specHash: facts.specHash, reason: stall },
     notBefore: exit.at + backOff_ms({ consecutive, cap, restart: facts.restart, random: facts.random }),

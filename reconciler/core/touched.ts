@@ -13,8 +13,13 @@ export function touchedUnits(before: Outlook, after: Outlook): readonly UnitId[]
   const declared = declarations(before.desired);
   const changed = new Set([...declarations(after.desired)].flatMap(([unit, text]) => (declared.get(unit) === text ? [] : [unit])));
   const known = new Set(before.plan.actions.map(wordsOf));
-  const units = after.plan.actions.filter((action) => changed.has(action.unit) || !known.has(wordsOf(action))).map((action) => action.unit);
-  return [...new Set(units)];
+  const units = new Set(after.plan.actions.filter((action) => changed.has(action.unit) || !known.has(wordsOf(action))).map((action) => action.unit));
+  // A plugin that runs has nothing to do until the new bytes of its model are here, and is then started anew.
+  for (const plugin of after.desired?.plugins ?? []) {
+    const waits = plugin.state !== 'stopped' && plugin.models.some((role) => role.model !== null && units.has(unitOfModel(role.model)));
+    if (waits) units.add(unitOfSlot(slotOf(plugin.id)));
+  }
+  return [...units];
 }
 
 const wordsOf = (action: Action): string => `${action.unit} ${action.do} ${action.drift} ${action.because}`;

@@ -175,6 +175,8 @@ export type History = {
   /** Set by exits that a retry cannot mend; holds for this spec hash only. */
   readonly stalled: { readonly specHash: string; readonly reason: string } | null;
   readonly lastExit: Exit | null;
+  /** When the incarnation that ended last had begun. */
+  readonly lastStart: Monotonic_ms | null;
   readonly restarts: number;
 };
 

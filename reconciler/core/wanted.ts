@@ -32,8 +32,8 @@ function want(wanted: Map<string, string>, byId: ReadonlyMap<string, DesiredPlug
 type Activity = { readonly busy: boolean; readonly last: Monotonic_ms | null };
 
 /**
- * What keeps each plugin awake. A request that waits for it does, and an ask until a process has come of it, however long
- * its install takes; so does a start under way. Requests that are over start nothing: they only put off the sleep of what runs.
+ * What keeps each plugin awake. A request that waits for it does, and an ask until a process that began after it has ended,
+ * however long its install takes; so does a start under way. Requests that are over start nothing: they only put off the sleep of what runs.
  */
 function activityOf(observed: Observed): ReadonlyMap<string, Activity> {
   const found = new Map<string, Activity>();
@@ -51,8 +51,8 @@ function activityOf(observed: Observed): ReadonlyMap<string, Activity> {
     note(process.plugin, { busy: false, last: traffic?.last ?? null });
   }
   for (const ask of observed.asks) {
-    const ended = observed.histories[slotOf(ask.plugin)]?.lastExit?.at ?? -Infinity;
-    note(ask.plugin, { busy: !alive.has(ask.plugin) && ask.at > ended, last: ask.at });
+    const begun = observed.histories[slotOf(ask.plugin)]?.lastStart ?? -Infinity;
+    note(ask.plugin, { busy: !alive.has(ask.plugin) && ask.at > begun, last: ask.at });
   }
   for (const [plugin, traffic] of Object.entries(observed.traffic)) if (traffic.waiting > 0) note(plugin, { busy: true, last: null });
   return found;

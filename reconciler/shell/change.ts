@@ -23,9 +23,10 @@ export type ChangeOptions = DesirePlace & {
 };
 
 export type Running = {
-  readonly inForce: () => InForce;
-  /** What this declaration would lead to now. */
-  readonly outlook: (desired: Desired) => Outlook;
+  /** What is in force now that the file has been looked at; a save that is held for half-written is waited for. */
+  readonly inForce: () => Promise<InForce>;
+  /** What this declaration would lead to now; of one that is known in part, what it does not name stays. */
+  readonly outlook: (desired: Desired, partial?: boolean) => Outlook;
   /** Writes and takes in; null when nothing was written. Ends once the machine has been looked at with it. */
   readonly take: (checked: Checked, actor: PatchRequest['actor'], write: () => Promise<boolean>) => Promise<InForce | null>;
 };
@@ -63,6 +64,8 @@ async function change(options: ChangeOptions, request: PatchRequest): Promise<Pa
 }
 
 async function attempt(options: ChangeOptions, request: PatchRequest): Promise<PatchResult> {
+  const { running } = options;
+  const now = running === null ? null : await running.inForce();
   const { text, revision } = await readDeclared(options.config);
   if (request.ifRevision !== null && request.ifRevision !== revision) return stale(options, request, { text, revision });
   const edited = await textAfter(text, request);
@@ -70,13 +73,12 @@ async function attempt(options: ChangeOptions, request: PatchRequest): Promise<P
   const next = revisionOf(edited.text);
   const found = await desire(edited.text, next, options);
   if (found.desired === null || hasErrors(found.problems)) return { ok: false, code: 'Invalid', problems: found.problems };
-  const { running } = options;
-  const before = running === null ? NOTHING : running.outlook(running.inForce().desired);
+  const before = running === null || now === null ? NOTHING : running.outlook(now.desired, now.partial);
   const after = running === null ? NOTHING : running.outlook(found.desired);
   const base = {
     ok: true as const, revision: next, diff: unifiedDiff(text, edited.text, { from: 'bkg.yaml', to: 'bkg.yaml' }), problems: found.problems, plan: planView(after.plan), units: touchedUnits(before, after),
   };
-  if (request.dryRun || next === revision) return { ...base, seq: running?.inForce().seq ?? 0, changed: next !== revision };
+  if (request.dryRun || next === revision) return { ...base, seq: now?.seq ?? 0, changed: next !== revision };
   let written: Committed | null = null;
   const write = async (): Promise<boolean> => {
     written = await commit({ path: options.config, expectRevision: revision, text: edited.text, journalFolder: options.journalFolder });
@@ -86,7 +88,7 @@ async function attempt(options: ChangeOptions, request: PatchRequest): Promise<P
   const refused = refusalOf(written);
   if (refused?.code === 'Stale') return stale(options, request, await readDeclared(options.config));
   if (refused?.code === 'ReadOnlyFile') return { ok: false, code: 'ReadOnlyFile', diff: base.diff, message: refused.message };
-  if (taken !== null && taken.desired.revision !== next) throw Object.assign(new Error(taken.file.problems[0]?.message ?? 'the new revision is not in force yet'), { code: 'StoreUnwritable' });
+  if (taken !== null && taken.desired.revision !== next) throw Object.assign(new Error(`bkg.yaml is written, and takes effect as soon as that can be noted down. ${taken.file.problems[0]?.message ?? ''}`), { code: 'StoreUnwritable' });
   return { ...base, changed: true, seq: taken?.seq ?? 0 };
 }
 

@@ -92,7 +92,7 @@ export type FileView = {
   readonly problems: readonly Problem[];
 };
 
-/** Everything there is to know, at one moment. A new object only when something changed. */
+/** Everything there is to know, at one moment: of the last look. */
 export type Snapshot = {
   readonly seq: number;
   readonly at: string;
@@ -191,7 +191,7 @@ export type OpenOptions = {
 
 /** The only door of the reconciler. */
 export type Reconciler = {
-  /** What is known now; no I/O, same object until something changes. */
+  /** What is known now; no I/O, the same object until the next look. */
   snapshot(): Snapshot;
   subscribe(listener: (event: ReconcilerEvent) => void): () => void;
   /** Text of the file on disk, its revision and its parsed value with references as typed. Throws FileMissing. */

@@ -1,5 +1,5 @@
 // Which revision of bkg.yaml is in force: takes in new bytes, keeps the last good ones when they are no good.
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { Desired, Problem } from '../core/types.ts';
 import { desire, type Desire, type DesirePlace } from './desire.ts';
@@ -15,6 +15,10 @@ const PREFIX_HOLD_MS = 2_000;
 const BESIDE_THE_FILE = new Set(['PluginNotFound', 'PluginUnreadable', 'ManifestInvalid']);
 /** So long after a refusal for such a cause it is looked at again. */
 const RESOLVE_AGAIN_MS = 5_000;
+/** A file changed this shortly ago may change again within the same tick of the file system's clock. */
+const SETTLED_MS = 1_000;
+/** An edit that could not be noted down waits this long for a second try before it is told so. */
+const NOTE_AGAIN_MS = 500;
 /** A revision that could not be noted down, or a file that could not be read, is tried again after this long. */
 const RETRY_MS = 1_000;
 
@@ -47,7 +51,10 @@ const BY_HAND: Author = { actor: 'owner', source: 'file' };
 export function openInForce(options: InForceOptions) {
   let current: InForce | null = null;
   let lastSeen: string | null = null;
-  let heldSince: number | null = null;
+  let stamp: string | null = null;
+  let held: { readonly revision: string; readonly since: number } | null = null;
+  /** Bytes of bkg's own that wait to be noted down, and whose they are. */
+  let waiting: { readonly revision: string; readonly author: Author } | null = null;
   let rejected: { readonly revision: string; readonly problems: readonly Problem[] } | null = null;
   let queue: Promise<unknown> = Promise.resolve();
 
@@ -80,14 +87,19 @@ export function openInForce(options: InForceOptions) {
   function accept(checked: Checked, author: Author): InForce {
     const { text, revision, found } = checked;
     const lookAgain = found.problems.some((problem) => BESIDE_THE_FILE.has(problem.code)) ? monotonic_ms() + RESOLVE_AGAIN_MS : null;
-    if (found.desired === null && revision === rejected?.revision && isDeepStrictEqual(found.problems, rejected.problems)) return keep({ valid: false, problems: found.problems }, lookAgain);
+    if (found.desired === null && revision === rejected?.revision && isDeepStrictEqual(found.problems, rejected.problems)) {
+      lastSeen = revision;
+      return keep({ valid: false, problems: found.problems }, lookAgain);
+    }
     const noted = noteDown(checked, author);
     if ('fault' in noted) {
       // Seen, but to be looked at again: without its row a crash would bring back the revision before.
       lastSeen = revision;
+      waiting = { revision, author };
       return keep({ valid: false, problems: [unnoted(noted.fault)] }, monotonic_ms() + RETRY_MS);
     }
     lastSeen = revision;
+    waiting = null;
     if (found.desired === null) {
       const first = found.problems.find((problem) => problem.severity === 'error');
       options.event('ConfigRejected', 'config', `${options.config}${first?.line == null ? '' : `:${first.line}:${first.column}`}: ${first?.message ?? 'it is not valid'}`);
@@ -101,29 +113,36 @@ export function openInForce(options: InForceOptions) {
   }
 
   async function look(): Promise<InForce> {
-    const read = await textOf(options.config);
     const now = known();
+    const facts = await stampOf(options.config);
+    if (facts !== null && facts === stamp && now.lookAgain === null) return now;
+    const read = await textOf(options.config);
+    // Bytes that may change again within the same tick of the file system's clock are read again.
+    stamp = read.kind === 'text' && facts !== null && Date.now() - Number(facts.split(' ')[0]) / 1e6 > SETTLED_MS ? facts : null;
     if (read.kind !== 'text') {
-      if (lastSeen === null && now.file.problems[0]?.message === read.problem.message) return now;
+      const same = lastSeen === null && now.file.problems[0]?.message === read.problem.message;
+      held = null;
       lastSeen = null;
-      return keep({ valid: false, problems: [read.problem] }, read.kind === 'unreadable' ? monotonic_ms() + RETRY_MS : null);
+      if (read.kind === 'missing') return same ? now : keep({ valid: false, problems: [read.problem] });
+      return keep({ valid: false, problems: [read.problem] }, monotonic_ms() + RETRY_MS);
     }
     const { text } = read;
     const revision = revisionOf(text);
     if (revision === lastSeen && now.lookAgain === null) return now;
     if (isPrefixOf(text, now.text)) {
-      heldSince ??= monotonic_ms();
-      if (monotonic_ms() - heldSince < PREFIX_HOLD_MS) {
+      if (held?.revision !== revision) held = { revision, since: monotonic_ms() };
+      if (monotonic_ms() - held.since < PREFIX_HOLD_MS) {
         lastSeen = revision;
-        return keep({ valid: false, problems: [truncated()] }, heldSince + PREFIX_HOLD_MS);
+        return keep({ valid: false, problems: [truncated()] }, held.since + PREFIX_HOLD_MS);
       }
     }
-    heldSince = null;
+    held = null;
     if (revision === now.desired.revision && !now.partial) {
       lastSeen = revision;
+      rejected = null;
       return keep({});
     }
-    return accept({ text, revision, found: await desire(text, revision, options) }, BY_HAND);
+    return accept({ text, revision, found: await desire(text, revision, options) }, waiting?.revision === revision ? waiting.author : BY_HAND);
   }
 
   return {
@@ -149,13 +168,21 @@ export function openInForce(options: InForceOptions) {
      */
     write: (checked: Checked, author: Author, write: () => Promise<boolean>): Promise<InForce | null> => inTurn(async () => {
       if (!(await write())) return null;
-      heldSince = null;
+      held = null;
+      const taken = accept(checked, author);
+      if (taken.desired.revision === checked.revision) return taken;
+      // Another process may hold the database for a moment; the caller waits for its answer anyway.
+      await new Promise((resolve) => { setTimeout(resolve, NOTE_AGAIN_MS); });
       return accept(checked, author);
     }),
   };
 }
 
 const isPrefixOf = (text: string, inForce: string): boolean => text.length < inForce.length && text.length > 0 && inForce.startsWith(text);
+
+/** Time, size and place of the file; null when it cannot be told. */
+const stampOf = (path: string): Promise<string | null> =>
+  stat(path, { bigint: true }).then(({ mtimeNs, ctimeNs, size, ino, dev }) => `${ctimeNs > mtimeNs ? ctimeNs : mtimeNs} ${mtimeNs} ${size} ${ino} ${dev}`, () => null);
 
 type Text = { readonly kind: 'text'; readonly text: string } | { readonly kind: 'missing' | 'unreadable'; readonly problem: Problem };
 

@@ -7,7 +7,7 @@ import { prepareLaunch, writeConfig, type LaunchPlace } from './launch.ts';
 import { describeEnd, newLive, observed, type Live } from './live.ts';
 import { pickPort } from './ports.ts';
 import { figuresOf, probe, type ProbeAnswer } from './probe.ts';
-import { endLeftovers, hostBoot, isSame, monotonic_ms, sampleGroups, spawnProcess, stopGroup } from './process.ts';
+import { endLeftovers, hostBoot, isSame, monotonic_ms, sampleGroups, spawnProcess, stopGroup, TICKS_PER_S } from './process.ts';
 import type { IncarnationRow, Store } from './store.ts';
 import type { Traffic } from './traffic.ts';
 
@@ -22,8 +22,9 @@ const TELEMETRY_MS = 5_000;
 const UNREADY_AFTER = 2;
 /** Faults of a start that only a change can mend; others (no memory, no descriptor) pass. */
 const STALLING_FAULTS = new Set(['ENOENT', 'EACCES', 'ENOEXEC', 'ENOTDIR']);
-const TICKS_PER_S = 100;
 const KILL_GRACE_MS = 500;
+/** What could not be looked after is tried again after this long. */
+const AGAIN_MS = 500;
 /** An end of which nobody saw how. */
 const UNSEEN = { code: null, signal: null, error: null, lasting: false } as const;
 
@@ -64,6 +65,8 @@ export function openLocal(options: LocalOptions): Runtime {
   const lives = new Map<string, Live>();
   const bootId = hostBoot().bootId;
   let closing = false;
+  /** The processes are the next bkg's: nothing of them is touched or noted any more. */
+  let left = false;
 
   // ─── Beginning ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -84,11 +87,12 @@ export function openLocal(options: LocalOptions): Runtime {
     if (!spawned.ok) return gone(live, { ...UNSEEN, error: spawned.message, lasting: STALLING_FAULTS.has(spawned.code), at: monotonic_ms() });
     live.pid = spawned.pid;
     live.startTicks = spawned.startTicks;
+    if (left) return;
     store.spawned(live.incarnation, spawned.pid, spawned.startTicks);
     if (live.exit !== null) return;
     event('PluginStarted', live.plugin, `process ${live.pid} on port ${live.port}`);
     poke();
-    if (live.stop !== null) begin(() => end(live), options.broken);
+    if (live.stop !== null) ending(live);
     else watch(live, START_PROBE_MIN_MS);
   }
 
@@ -103,12 +107,12 @@ export function openLocal(options: LocalOptions): Runtime {
       watch(live, START_PROBE_MIN_MS);
       return;
     }
-    const isOfThisBoot = row.boot_id === bootId;
-    endLeftovers({ ...(isOfThisBoot && identity !== null ? identity : { pid: 0, startTicks: 0 }), incarnation: row.incarnation });
+    // By its mark alone: the number of what died unseen may be another group's by now.
+    endLeftovers({ pid: 0, startTicks: 0, incarnation: row.incarnation });
     store.end(row.incarnation);
-    if (!isOfThisBoot) return;
+    if (row.boot_id !== bootId) return;
     const now = monotonic_ms();
-    remember({ slot: row.slot, plugin: row.plugin, specHash: row.spec_hash }, { exit: { ...UNSEEN, at: now }, expected: false, readyFor_ms: row.ready_ms === null ? null : now - row.ready_ms });
+    remember({ slot: row.slot, plugin: row.plugin, specHash: row.spec_hash, started: row.started_ms }, { exit: { ...UNSEEN, at: now }, expected: false, readyFor_ms: row.ready_ms === null ? null : now - row.ready_ms });
   }
 
   // ─── Watching ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -190,7 +194,15 @@ export function openLocal(options: LocalOptions): Runtime {
     live.stop = { failure: order.failure };
     if (live.timer !== null) clearTimeout(live.timer);
     live.phase = 'draining';
-    if (live.pid > 0) begin(() => end(live), options.broken);
+    if (live.pid > 0) ending(live);
+  }
+
+  /** What keeps it from ending (no descriptor left to look at processes) passes: it is tried again until it has ended. */
+  function ending(live: Live): void {
+    begin(() => end(live), (error) => {
+      options.broken(error);
+      later(() => ending(live));
+    });
   }
 
   /** Waits until nobody is sent there and what is in flight has ended, asks the group to finish, ends what does not. */
@@ -211,28 +223,43 @@ export function openLocal(options: LocalOptions): Runtime {
     while (options.traffic.inFlight(live.incarnation) > 0 && monotonic_ms() < until && live.exit === null) await pause(20);
   }
 
-  /** The one place where an incarnation ends. Its children go with it before another may start in the slot. */
+  /** An incarnation ends once, also when it cannot be looked after at once. */
   function gone(live: Live, exit: Exit): void {
-    if (live.exit !== null) return;
+    begin(async () => conclude(live, exit), (error) => {
+      options.broken(error);
+      later(() => gone(live, exit));
+    });
+  }
+
+  /** The one place where it ends. Its children go with it before another may start in the slot. */
+  function conclude(live: Live, exit: Exit): void {
+    // What this bkg has left to the next one is no longer its own.
+    if (live.exit !== null || left) return;
+    const children = endLeftovers(live);
     live.exit = exit;
     if (live.timer !== null) clearTimeout(live.timer);
     lives.delete(live.incarnation);
-    const left = endLeftovers(live);
     const failure = live.stop?.failure ?? null;
     const expected = live.stop !== null && failure === null;
     remember(live, { exit, expected, readyFor_ms: live.ready === null ? null : exit.at - live.ready });
-    event(expected ? 'PluginStopped' : 'PluginFailed', live.plugin, describeEnd(exit, failure) + (left === 0 ? '' : `; ${left} ${left === 1 ? 'process' : 'processes'} it had left behind were ended`));
+    event(expected ? 'PluginStopped' : 'PluginFailed', live.plugin, describeEnd(exit, failure) + (children === 0 ? '' : `; ${children} ${children === 1 ? 'process' : 'processes'} it had left behind were ended`));
     store.end(live.incarnation);
     if (!closing) poke();
   }
 
-  function remember(of: { readonly slot: string; readonly plugin: string; readonly specHash: string }, facts: { readonly exit: Exit; readonly expected: boolean; readonly readyFor_ms: number | null }): void {
+  function remember(of: { readonly slot: string; readonly plugin: string; readonly specHash: string; readonly started: number }, facts: { readonly exit: Exit; readonly expected: boolean; readonly readyFor_ms: number | null }): void {
     const history = histories.get(of.slot) ?? emptyHistory(of.slot);
     const restart = options.declaredOf(of.plugin)?.restart ?? { first_ms: 1_000, max_ms: 60_000 };
-    const next = afterExit(history, { ...facts, specHash: of.specHash, restart, random: options.random() });
+    const next = afterExit(history, { ...facts, specHash: of.specHash, started: of.started, restart, random: options.random() });
     histories.set(of.slot, next);
     store.saveHistory(next);
   }
+
+  /** Whether one that still lives needs it: what is in flight there may call it. */
+  const isNeeded = (plugin: string): boolean =>
+    [...lives.values()].some((other) => other.plugin !== plugin && (options.declaredOf(other.plugin) ?? other.declared)?.needs.includes(plugin) === true);
+
+  const later = (work: () => void): void => { setTimeout(work, AGAIN_MS).unref(); };
 
   const histories = new Map(store.histories().map((history) => [history.slot, history]));
   for (const row of store.incarnations()) adopt(row);
@@ -259,9 +286,11 @@ export function openLocal(options: LocalOptions): Runtime {
     async close(mode) {
       closing = true;
       for (const live of lives.values()) if (live.timer !== null) clearTimeout(live.timer);
-      if (mode === 'leave') return;
-      for (const live of lives.values()) stop(live.incarnation, { plugin: live.declared, failure: null });
-      while (lives.size > 0) await pause(10);
+      left = mode === 'leave';
+      while (lives.size > 0 && !left) {
+        for (const live of lives.values()) if (!isNeeded(live.plugin)) stop(live.incarnation, { plugin: live.declared, failure: null });
+        await pause(10);
+      }
     },
   };
 }

@@ -108,13 +108,17 @@ function statOf(pid: number): Stat | null {
   let text: string;
   try {
     text = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  } catch {
+  } catch (error) {
+    if (!isGone(error)) throw error;
     return null;
   }
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
   const number = (index: number): number => Number(fields[index]);
   return { state: fields[0] ?? '', pgid: number(2), session: number(3), ticks: number(11) + number(12), startTicks: number(19), rss_bytes: number(21) * PAGE_BYTES };
 }
+
+/** Other faults (no descriptor left) say nothing of the process: it must not be taken for dead. */
+const isGone = (error: unknown): boolean => ['ENOENT', 'ESRCH'].includes((error as NodeJS.ErrnoException).code ?? '');
 
 export function identify(pid: number): { readonly startTicks: number; readonly zombie: boolean } | null {
   const stat = statOf(pid);
@@ -174,8 +178,9 @@ function readTable(): readonly Row[] {
 function markOf(pid: number): string | null {
   try {
     return /(?:^|\0)BKG_INCARNATION=([^\0]*)/.exec(readFileSync(`/proc/${pid}/environ`, 'utf8'))?.[1] ?? null;
-  } catch {
+  } catch (error) {
     // It has gone meanwhile, or is another user's (EACCES), which only root may read.
+    if (!isGone(error) && !['EACCES', 'EPERM'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
     return null;
   }
 }

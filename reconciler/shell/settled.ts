@@ -7,16 +7,19 @@ export type Settled = { readonly outcome: 'converged' | 'failed' | 'timeout'; re
 /** States that mend themselves only when somebody does something, or not soon. */
 const FAILED = new Set(['Stalled', 'CrashLooping', 'InstallFailed', 'ModelFailed']);
 
-export function settled(query: SettledQuery, from: { readonly snapshot: () => Snapshot; readonly subscribe: (listener: (snapshot: Snapshot) => void) => () => void }): Promise<Settled> {
+export function settled(query: SettledQuery, from: { readonly closing: AbortSignal; readonly snapshot: () => Snapshot; readonly subscribe: (listener: (snapshot: Snapshot) => void) => () => void }): Promise<Settled> {
   const first = judge(query, from.snapshot());
   if (first !== null) return Promise.resolve(first);
   return new Promise((resolve) => {
     const finish = (result: Settled): void => {
       clearTimeout(timer);
       stop();
+      from.closing.removeEventListener('abort', ends);
       resolve(result);
     };
     const timer = setTimeout(() => finish({ outcome: 'timeout', message: pendingText(query, from.snapshot()) }), query.timeout_ms);
+    const ends = (): void => finish({ outcome: 'timeout', message: 'bkg is ending; ask again once it runs' });
+    from.closing.addEventListener('abort', ends);
     const stop = from.subscribe((snapshot) => {
       const result = judge(query, snapshot);
       if (result !== null) finish(result);

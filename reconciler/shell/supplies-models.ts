@@ -91,6 +91,15 @@ export function openModels(options: ModelsOptions) {
     });
   }
 
+  /** A model that is no longer declared is not fetched any further; what came of it stays for when it is declared again. */
+  function abandon(isDeclared: (name: string) => boolean): void {
+    for (const name of [...fetching.keys()].filter((one) => !isDeclared(one))) {
+      endFetching(name);
+      models.delete(name);
+      event('ModelAbandoned', `model/${name}`, 'it is no longer declared, so its fetch was ended');
+    }
+  }
+
   // ─── Removing ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async function remove(name: string, model: ObservedModel): Promise<void> {
@@ -140,7 +149,7 @@ export function openModels(options: ModelsOptions) {
     begin(() => Promise.all(present.map(lookAtOne)).finally(() => { looking = false; }), (error) => event('ModelsNotLookedAt', 'models', (error as Error).message));
   }
 
-  return { fetch, drop, look, observed: (): Readonly<Record<string, ObservedModel>> => Object.fromEntries(models) };
+  return { fetch, drop, abandon, look, observed: (): Readonly<Record<string, ObservedModel>> => Object.fromEntries(models) };
 }
 
 /** Whether the bytes that were hashed still lie there, as far as size and time tell. */

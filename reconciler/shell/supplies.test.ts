@@ -163,6 +163,16 @@ test('a model that is removed while it is fetched stays removed, and may be fetc
   await until('bytes come again', () => (place.model('m')?.bytes ?? 0) > 0);
 })));
 
+test('a model that is no longer declared is not fetched any further', () => inPlace(async (place) => serving(async ({ at, slow }) => {
+  place.supplies.fetch(modelOf(at('/slow.bin')));
+  await until('bytes come', () => (place.model('m')?.bytes ?? 0) > 0);
+  place.supplies.abandon((name) => name === 'm');
+  assert.is(slow.size, 1);
+  place.supplies.abandon(() => false);
+  await until('the connection has ended', () => slow.size === 0);
+  assert.is(place.model('m'), undefined);
+})));
+
 test('a file of the owner\'s that changes or vanishes is noticed while bkg runs, and at its next start', () => inPlace(async (place) => {
   const path = join(place.root, 'm.gguf');
   const wanted = fileAt(path);

@@ -32,6 +32,7 @@ export function openSupplies(options: SuppliesOptions) {
     recall: installs.recall,
     fetch: models.fetch,
     drop: models.drop,
+    abandon: models.abandon,
     look: models.look,
     observedInstalls: installs.observed,
     observedModels: models.observed,
