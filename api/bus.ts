@@ -48,7 +48,9 @@ export function checkGrant(snapshot: Snapshot, caller: string, capability: strin
   const grants = snapshot.routes.find((route) => route.plugin === caller)?.grants ?? [];
   if (grants.some((grant) => covers(grant, capability))) return;
   const line = `plugins.${caller}.grants: [${[...grants, capability].join(', ')}]`;
-  throw failure({ status: 403, code: 'NotGranted', detail: `${caller} may not call ${capability}. To allow it, write in bkg.yaml: ${line}`, more: { grant: line } });
+  const asks = snapshot.desired.plugins.find((plugin) => plugin.id === caller)?.calls.some((call) => covers(call, capability)) === true;
+  const first = asks ? '' : `Its manifest does not ask for it: write \`calls: [${capability}]\` in plugin.yaml. Then, to`;
+  throw failure({ status: 403, code: 'NotGranted', detail: `${caller} may not call ${capability}. ${asks ? 'To' : first} allow it, write in bkg.yaml: ${line}`, more: { grant: line } });
 }
 
 const ORDER: readonly Route['state'][] = ['ready', 'starting', 'asleep', 'down'];
@@ -94,6 +96,7 @@ async function answer(o: BusOptions, request: IncomingMessage, response: ServerR
   const caller = callerOf(o.reconciler, bearerOf(request));
   const capability = found[1]!;
   const snapshot = o.reconciler.snapshot();
+  if (!snapshot.routes.some((route) => route.capabilities.some((own) => own.id === capability))) throw failure({ status: 404, code: 'CapabilityUnknown', detail: `No declared plugin offers ${capability}.` });
   checkGrant(snapshot, caller.plugin, capability);
   const plugin = providerOf(snapshot, capability, { caller: caller.plugin, named: url.searchParams.get('plugin') });
   const type = mediaTypeOf(request.headers['content-type']);

@@ -49,10 +49,34 @@ const tagOf = (path: string): string => {
   return first === 'api' ? second : first === '' ? 'page' : first;
 };
 
+const COMPLETION = 'One model answers; `model` names a declared model, a plugin or plugin/model, absent: the first in the file.';
+/** What is served beside the table of routes: the data plane, which bypasses it, and live sockets. */
+const BESIDE: readonly (readonly [path: string, method: string, summary: string])[] = [
+  ['/v1/models', 'get', 'Every model that can be asked for, with the plugin that serves it.'],
+  ['/v1/models/{model}', 'get', 'One of them.'],
+  ['/v1/chat/completions', 'post', `OpenAI's chat, whole or as a stream of events. ${COMPLETION}`],
+  ['/v1/completions', 'post', `OpenAI's continuation of a text. ${COMPLETION}`],
+  ['/v1/embeddings', 'post', `OpenAI's embeddings. ${COMPLETION}`],
+  ['/ws/plugins', 'get', 'A WebSocket: send {action: SUB or UNSUB, topic: status, logs, telemetry, models, plan or events, pluginId?}; frames come as the schemas ClientFrame and ServerFrame say.'],
+  ['/ws/plugins/{id}', 'get', 'The same for one plugin, with its status, logs and telemetry from the start.'],
+];
+
+function besideOf([path, method, summary]: (typeof BESIDE)[number]): Open {
+  const parameters = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({ name, in: 'path', required: true, schema: { type: 'string' } }));
+  const json = { 'application/json': { schema: { type: 'object' } } };
+  return {
+    summary, tags: [tagOf(path)], operationId: `${method}${path.replaceAll(/[^A-Za-z0-9]+(.)?/g, (_found, next: string | undefined) => (next ?? '').toUpperCase())}`,
+    ...(parameters.length > 0 ? { parameters } : {}),
+    ...(method === 'post' ? { requestBody: { required: true, content: json } } : {}),
+    responses: path.startsWith('/ws') ? { 101: { description: 'The connection is a WebSocket now.' } } : { 200: { description: 'Done; events as text/event-stream with stream: true.', content: json }, default: { description: "An error in OpenAI's shape.", content: json } },
+  };
+}
+
 /** The document about exactly the routes that are served. */
 export function openapi(table: readonly Route[], version: string): Open {
   const paths: Record<string, Open> = {};
   for (const row of table) (paths[row.path] ??= {})[row.method.toLowerCase()] = operationOf(row);
+  for (const beside of BESIDE) paths[beside[0]] = { [beside[1]]: besideOf(beside) };
   return {
     openapi: '3.1.0',
     info: { title: 'bkg', version, description: 'The control plane of one appliance. The OpenAI-compatible data plane lies under /v1.' },

@@ -39,6 +39,7 @@ export function refusalOf(error: unknown, log: Logger): Refusal {
   if (codeOf(error) === 'FileMissing') return { status: 404, code: 'FileMissing', detail: text };
   if (codeOf(error) === 'FileUnreadable') return { status: 503, code: 'FileUnreadable', detail: text };
   if (codeOf(error) === 'StoreUnwritable') return { status: 503, code: 'StoreUnwritable', detail: text, headers: { 'retry-after': '1' } };
+  if (error instanceof Error && 'problem' in error) return { status: 422, code: String(codeOf(error)), detail: text, problems: [error.problem as Problem] };
   if (DISK_FAULTS.has(codeOf(error))) return { status: 507, code: 'DiskFull', detail: `${text}. Make room on the disk, then try again; nothing was changed.` };
   if (codeOf(error) === 'PluginUnknown') return { status: 404, code: 'PluginUnknown', detail: `${text}.` };
   const id = randomUUID();

@@ -1,5 +1,5 @@
 // Talks to the bkg that runs on a home, over HTTP like anyone else.
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { isIPv6 } from 'node:net';
 import { join } from 'node:path';
 import type { Holder, PortsFile } from '../reconciler/index.ts';
@@ -94,11 +94,21 @@ export function connect(context: Context): Client | null {
   return { base, token, request, get, put };
 }
 
+/** As `systemctl status`: 3 says that nothing runs. */
+export const NOT_RUNNING_EXIT = 3;
+
+/** A mistyped path looks like a home without a bkg. */
+export function notRunning({ config, home }: Context): { readonly message: string; readonly remedy: string } {
+  if (!existsSync(config)) return { message: `No bkg runs on ${home}, and ${config} does not exist.`, remedy: 'Name the file with --config or BKG_CONFIG, the home with --home or BKG_HOME.' };
+  return { message: `No bkg runs on ${home}.`, remedy: 'Start one with `npm start` or `npx bkg up`, or name the home of the one that runs with --home or BKG_HOME.' };
+}
+
 /** A running bkg, or the sentence that says what to do. */
 export function requireRunning(context: Context): Client {
   const client = connect(context);
-  if (client === null) throw told(`No bkg runs on ${context.home}.`, 'Start one with `bkg up`, or name the home of the one that runs with --home or BKG_HOME.');
-  return client;
+  if (client !== null) return client;
+  const { message, remedy } = notRunning(context);
+  throw Object.assign(told(message, remedy), { exit: NOT_RUNNING_EXIT });
 }
 
 function tokenOf(home: string): string {

@@ -16,7 +16,7 @@ export async function main(argv: readonly string[], env: Context['env'], cwd: st
     try {
       code = await run(context);
     } catch (error) {
-      code = 1;
+      code = error instanceof Error && 'exit' in error ? Number(error.exit) : 1;
       tell(error, context, cwd);
     }
   };
@@ -26,6 +26,8 @@ export async function main(argv: readonly string[], env: Context['env'], cwd: st
     .option('--home <folder>', 'where running state is kept (default: BKG_HOME, .bkg beside the file)')
     .option('--json', 'answer in JSON')
     .version(contextOf({}, env, cwd).version)
+    .configureHelp({ showGlobalOptions: true })
+    .addHelpText('after', '\nExit codes: 0 done, 1 failed, 2 drift (with drift --exit-code), 3 no bkg runs here.')
     .showHelpAfterError('(bkg --help lists the commands)');
   describe(program, act);
   await program.parseAsync([...argv]);

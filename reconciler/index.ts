@@ -44,6 +44,8 @@ export { mergePatchToOperations } from './shell/splice.ts';
 
 /** The truth about processes is looked at this often, events or not. */
 const HEARTBEAT_MS = 1_000;
+/** Events that somebody may have to do something about. */
+const TROUBLE = /Failed|Rejected|Missing|Unreadable|Held|Unhealthy|Killed|Vanished|NotRemoved/;
 /** Edits whose operation can still be asked about. */
 const EDITS_KEPT = 1_000;
 
@@ -72,7 +74,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
   const publish = (event: ReconcilerEvent): void => { for (const listener of listeners) begin(async () => listener(event), broken); };
   const events = openEvents((event) => {
     publish({ type: 'event', event });
-    log.info({ unit: event.unit, reason: event.reason }, event.message);
+    log[TROUBLE.test(event.reason) ? 'warn' : 'info']({ unit: event.unit, reason: event.reason }, event.message);
   });
   const place = { config, installation, env, seal: secrets.seal };
   const inForce = openInForce({ ...place, store, event: events.add });
@@ -198,6 +200,10 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
     patch: change,
     async ask(request) {
       if (declaredOf(request.plugin) === null) throw Object.assign(new Error(`there is no plugin ${request.plugin}`), { code: 'PluginUnknown' });
+      if (request.kind !== 'wake') {
+        const [problem] = await inForce.again(request.plugin);
+        if (problem !== undefined) throw Object.assign(new Error(problem.message), { code: problem.code, problem });
+      }
       const id = await insist(() => store.ask({ kind: request.kind, plugin: request.plugin, at: monotonic_ms() }, request.actor.name));
       await loop.turn();
       return { operation: `ask-${id}` };

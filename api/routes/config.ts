@@ -84,7 +84,6 @@ async function put(call: Call): Promise<Answer> {
 
 async function remove(call: Call): Promise<Answer> {
   const pointer = pointerOfPath(call.path);
-  if (pointer === '') throw failure({ status: 405, code: 'MethodNotAllowed', detail: 'The whole file cannot be deleted here. PUT the text it should have.', headers: { allow: 'GET, HEAD, PATCH, PUT' } });
   const read = await call.house.reconciler.read();
   const ifRevision = ifMatchOf(call, read.revision);
   if (lookUp(read.value, pointer) === undefined) throw failure({ status: 404, code: 'PathMissing', detail: `bkg.yaml has nothing at ${pointer}, so there is nothing to delete.` });
@@ -101,7 +100,7 @@ const DONE = object({ revision: TEXT, operation: { type: ['string', 'null'] }, p
 
 /** Every verb at the whole file and at any place in it. */
 const verbs = (path: string, what: string): readonly Route[] => [
-  route({ method: 'GET', path, scope: 'config.read', summary: `${what} as declared, secrets masked; as YAML with Accept: ${YAML} (whole file). ETag is the revision.`, output: ANY, run: get }),
+  route({ method: 'GET', path, scope: 'config.read', summary: `${capital(what)} as declared, secrets masked${path === ROOT ? `; as YAML with Accept: ${YAML}` : ''}. ETag is the revision.`, output: ANY, run: get }),
   route({
     method: 'PATCH', path, scope: 'config.write', summary: `Edits ${what} by JSON Patch (RFC 6902) or merge patch (RFC 7396); everything else keeps its bytes. Needs If-Match.`, query: QUERY, output: DONE, run: patch,
     input: { 'application/json-patch+json': { schema: wire.definitions.patch, check: (value) => validateWire('patch', value) }, 'application/merge-patch+json': ANY_JSON },
@@ -110,8 +109,10 @@ const verbs = (path: string, what: string): readonly Route[] => [
     method: 'PUT', path, scope: 'config.write', summary: `Sets ${what}. Needs If-Match.`, query: QUERY, output: DONE, run: put,
     input: { 'application/json': ANY_JSON, [YAML]: { schema: TEXT, text: true } },
   }),
-  route({ method: 'DELETE', path, scope: 'config.write', summary: `Removes ${what}. Needs If-Match.`, query: QUERY, output: DONE, run: remove }),
+  ...(path === ROOT ? [] : [route({ method: 'DELETE', path, scope: 'config.write', summary: `Removes ${what}. Needs If-Match.`, query: QUERY, output: DONE, run: remove })]),
 ];
+
+const capital = (text: string): string => text.slice(0, 1).toUpperCase() + text.slice(1);
 
 export const configRoutes: readonly Route[] = [
   ...verbs(ROOT, 'the whole file'),

@@ -67,9 +67,9 @@ async function restart(call: Call): Promise<Answer> {
   const snapshot = reconciler.snapshot();
   const before = viewOf(snapshot, call.params['id'] ?? '');
   const { id } = before;
-  if (before.state === 'stopped') throw failure({ status: 409, code: 'Stopped', detail: `${id} is declared stopped, so there is nothing to restart. POST /api/plugins/${id}/start starts it.` });
+  if (before.state === 'stopped') throw failure({ status: 409, code: 'Stopped', detail: `${id} is declared stopped, so there is nothing to restart. \`bkg start ${id}\`, or POST /api/plugins/${id}/start, starts it.` });
   const asleep = before.state === 'ondemand' && before.status === 'stopped';
-  if (asleep) throw failure({ status: 409, code: 'Asleep', detail: `${id} is asleep; its next start is a fresh process anyway. POST /api/plugins/${id}/start wakes it.` });
+  if (asleep) throw failure({ status: 409, code: 'Asleep', detail: `${id} is asleep; its next start is a fresh process anyway. \`bkg start ${id}\`, or POST /api/plugins/${id}/start, wakes it.` });
   const { operation } = await reconciler.ask({ kind: 'restart', plugin: id, actor: call.actor });
   return whenDone(call, { id, seq: snapshot.seq, operation, done: (view) => isUp(view) && view.incarnation !== before.incarnation });
 }

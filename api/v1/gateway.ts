@@ -162,7 +162,10 @@ export function dataPlane(options: GatewayOptions): Gateway {
   function unknownModel(serving: Serving): ApiError {
     const known = table().models.filter((model) => model.capabilities.includes(serving.capability)).map((model) => model.id);
     const listed = known.length === 0 ? `No declared plugin offers ${serving.capability}.` : `Known here: ${known.join(', ')}.`;
-    return { status: 404, code: 'model_not_found', param: 'model', message: serving.asked.model === null ? listed : `There is no model "${serving.asked.model}". ${listed}` };
+    const { model } = serving.asked;
+    const other = model === null ? undefined : table().models.find((one) => one.id === model || one.plugin === model);
+    const why = model === null ? '' : other === undefined ? `There is no model "${model}". ` : `The model "${model}" does not do ${serving.capability}, only ${other.capabilities.join(', ')}. `;
+    return { status: 404, code: 'model_not_found', param: 'model', message: `${why}${listed}` };
   }
 
   function listModels(request: IncomingMessage, response: ServerResponse, path: string): void {

@@ -9,6 +9,8 @@ import { told } from '../told.ts';
 type Line = Omit<LogFrame, 'topic'>;
 export type LogsOptions = { readonly plugin: string; readonly follow: boolean; readonly lines: string };
 
+/** A subscription begins with lines of before, at most so many: they are known by the backlog, shown or not. */
+const REPEATED = 1_000;
 /** As the api allows. */
 const LINES_MAX = 5_000;
 
@@ -17,16 +19,16 @@ export async function logs(context: Context, options: LogsOptions): Promise<numb
   if (!/^[0-9]+$/.test(options.lines) || lines > LINES_MAX) throw told(`-n ${options.lines}: a whole number from 0 to ${LINES_MAX} is wanted.`);
   const client = requireRunning(context);
   const show = context.json ? (line: Line): void => write(`${JSON.stringify(line)}\n`) : showLine;
-  const backlog = (): Promise<readonly Line[]> => client.get<{ readonly logs: readonly Line[] }>(`/api/plugins/${encodeURIComponent(options.plugin)}/logs?limit=${lines}`).then((found) => found.logs);
+  const backlog = (limit: number): Promise<readonly Line[]> => client.get<{ readonly logs: readonly Line[] }>(`/api/plugins/${encodeURIComponent(options.plugin)}/logs?limit=${limit}`).then((found) => found.logs);
   if (!options.follow) {
-    for (const line of await backlog()) show(line);
+    for (const line of await backlog(lines)) show(line);
     return 0;
   }
-  return follow(client, { plugin: options.plugin, backlog, show });
+  return follow(client, { plugin: options.plugin, lines, backlog: () => backlog(Math.max(lines, REPEATED)), show });
 }
 
 /** Listens first, then reads what was: what arrives meanwhile waits, and is left out where the backlog has it. */
-async function follow(client: Client, o: { readonly plugin: string; readonly backlog: () => Promise<readonly Line[]>; readonly show: (line: Line) => void }): Promise<number> {
+async function follow(client: Client, o: { readonly plugin: string; readonly lines: number; readonly backlog: () => Promise<readonly Line[]>; readonly show: (line: Line) => void }): Promise<number> {
   const socket = new WebSocket(`${client.base.replace('http', 'ws')}/ws/plugins`, { headers: { authorization: `Bearer ${client.token}` } });
   let waiting: Line[] | null = [];
   const ended = new Promise<number>((resolve, reject) => {
@@ -46,7 +48,7 @@ async function follow(client: Client, o: { readonly plugin: string; readonly bac
   socket.send(JSON.stringify({ action: 'SUB', topic: 'logs', pluginId: o.plugin }));
   const before = await Promise.race([ended.then((): readonly Line[] => []), o.backlog()]);
   const known = new Set(before.map(placeOf));
-  for (const line of before) o.show(line);
+  for (const line of o.lines === 0 ? [] : before.slice(-o.lines)) o.show(line);
   for (const line of waiting) if (!known.has(placeOf(line))) o.show(line);
   waiting = null;
   const code = await ended;

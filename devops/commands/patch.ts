@@ -8,7 +8,7 @@ import { told } from '../told.ts';
 import { writeDiff, writePlan } from './plan.ts';
 
 export type PatchOptions = { readonly pointer: string; readonly value: string | null; readonly remove: boolean; readonly dryRun: boolean; readonly wait: boolean };
-type Done = { readonly revision: string; readonly diff: string | null; readonly plan: PlanView | null };
+type Done = { readonly revision: string; readonly diff: string | null; readonly plan: PlanView | null; readonly changed?: boolean; readonly outcome?: string };
 
 export async function patch(context: Context, options: PatchOptions): Promise<number> {
   requireConfig(context);
@@ -18,10 +18,20 @@ export async function patch(context: Context, options: PatchOptions): Promise<nu
   if (context.json) writeJson(done);
   else {
     writeDiff(done.diff ?? '');
-    if (done.plan !== null) writePlan(done.plan);
+    if (done.plan !== null) {
+      if (done.plan.actions.length > 0) writePlan(done.plan);
+      note(`${verdict(done, options)}\n`);
+    }
     else note(options.dryRun ? 'No bkg runs here; nothing was written.\n' : 'No bkg runs here: the file was edited, the next start follows it.\n');
   }
   return 0;
+}
+
+function verdict(done: Done, options: PatchOptions): string {
+  if (options.dryRun) return 'Nothing was written: this is what it would lead to.';
+  if (done.changed === false) return 'It stands there already: nothing was written.';
+  const written = `The file is changed (revision ${done.revision.slice(0, 12)})`;
+  return done.outcome === undefined ? `${written}; bkg follows.` : done.outcome === 'converged' ? `${written}, and the machine has followed.` : `${written}; the machine has not followed yet.`;
 }
 
 /** What reads as JSON is JSON, anything else is text; "add" sets a place whether or not something stands there. */

@@ -1,20 +1,17 @@
 // `bkg status`: the house at a glance, and of everything that is not well, why and what happens next.
 import { relative } from 'node:path';
 import type { Condition, FileView, ModelView, PluginView, Ports } from '../../reconciler/index.ts';
-import { connect } from '../client.ts';
+import { connect, NOT_RUNNING_EXIT, notRunning } from '../client.ts';
 import type { Context } from '../context.ts';
 import { paint, problemLine, size, span, status, table, write, writeJson } from '../show.ts';
 
-type House = { readonly version: string; readonly status: string; readonly file: FileView; readonly ports: Ports; readonly converged: boolean; readonly actions: number; readonly drifts: number; readonly conditions: readonly Condition[] };
-
-/** As `systemctl status`: 3 says that nothing runs. */
-const NOT_RUNNING_EXIT = 3;
+type House = { readonly version: string; readonly status: string; readonly seq: number; readonly file: FileView; readonly ports: Ports; readonly converged: boolean; readonly actions: number; readonly drifts: number; readonly conditions: readonly Condition[] };
 
 export async function showStatus(context: Context): Promise<number> {
   const client = connect(context);
   if (client === null) {
     if (context.json) writeJson({ running: false, home: context.home, config: context.config });
-    else write(`No bkg runs on ${context.home}. Start one with \`bkg up\`.\n`);
+    else write(`${Object.values(notRunning(context)).join(' ')}\n`);
     return NOT_RUNNING_EXIT;
   }
   const [house, { plugins }, { models }] = await Promise.all([
@@ -27,13 +24,18 @@ export async function showStatus(context: Context): Promise<number> {
   const { file, ports } = house;
   const path = relative(process.cwd(), file.path);
   write(`${paint('bold', `bkg ${house.version}`)}  ${path.startsWith('..') ? file.path : path}  web ${ports.web}  api ${ports.api}  bus ${ports.bus}\n`);
-  write(house.converged ? `${status('converged')}: the machine is as the file says\n\n` : `${paint('yellow', 'converging')}: ${house.actions} to do; bkg plan tells what\n\n`);
+  write(`${headline(house)}\n\n`);
   for (const problem of file.problems) write(problemLine(problem, file.path, process.cwd()));
-  if (!file.valid) write('The file is not valid: the last good revision stays in force.\n\n');
-  writePlugins(plugins);
+  if (!file.valid) write(house.seq === 0 ? 'No revision is in force yet: it takes effect as soon as it is right.\n\n' : 'What is on disk is not in force: the last good revision is.\n\n');
+  if (house.seq > 0 || plugins.length > 0) writePlugins(plugins);
   if (models.length > 0) write(`\n${table(['model', 'declared', 'is', 'size', 'used by'], models.map((model) => [model.id, model.state, status(model.phase), sizeOf(model), model.usedBy.join(', ')]))}`);
   writeTroubles([...plugins.map((plugin) => ({ id: plugin.id, conditions: plugin.conditions })), ...models.map((model) => ({ id: model.id, conditions: model.conditions })), { id: 'bkg', conditions: house.conditions.filter((one) => one.type !== 'ConfigValid') }]);
   return 0;
+}
+
+function headline({ file, converged, actions }: House): string {
+  if (!converged) return `${paint('yellow', 'converging')}: ${actions} to do; bkg plan tells what`;
+  return file.valid ? `${status('converged')}: the machine is as the file says` : `${paint('yellow', 'behind')}: the machine is as the revision in force says, not as the file on disk`;
 }
 
 function writePlugins(plugins: readonly PluginView[]): void {

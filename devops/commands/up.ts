@@ -28,7 +28,7 @@ export async function up(context: Context, options: { readonly takeover: boolean
   if (options.takeover) await askToLeave(context.home);
   const terminal = process.stdout.isTTY && !context.json;
   const progress = openProgress({ terminal, columns: () => process.stdout.columns, write, log: () => log });
-  const log: Logger = openLog({ level: context.env['BKG_LOG_LEVEL'] ?? 'info', pretty: terminal, before: progress.clear });
+  const log: Logger = openLog({ level: logLevel(context.env), pretty: terminal, before: progress.clear });
   const ports = wantedPorts(context.env);
   const reconciler = await open({ config: context.config, home: context.home, installation: context.installation, env: context.env, log }).catch((error: unknown) => {
     throw codeOf(error) === 'HomeInUse' ? told(messageOf(error), '`bkg status` shows it; `bkg up --takeover` replaces it and keeps its plugins running.') : error;
@@ -64,6 +64,14 @@ export async function up(context: Context, options: { readonly takeover: boolean
   log.info('ended');
   // Plugins that go on are still children of this process: their handles would keep it alive until they end.
   process.exit(0);
+}
+
+const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'];
+
+function logLevel(env: Context['env']): string {
+  const level = env['BKG_LOG_LEVEL'] || 'info';
+  if (!LOG_LEVELS.includes(level)) throw told(`BKG_LOG_LEVEL is ${JSON.stringify(level)}, which is no level.`, `Use one of ${LOG_LEVELS.join(', ')}.`);
+  return level;
 }
 
 /** Numbers of the environment win over the file; 0 asks for any free port. */

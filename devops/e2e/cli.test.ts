@@ -50,7 +50,7 @@ test('where no bkg runs, commands say so and what to do, without a stack', async
   try {
     for (const argv of [['plan'], ['drift'], ['start', 'one'], ['logs', 'one']]) {
       const ran = await bkg(folder, argv);
-      assert.is(ran.code, 1, argv.join(' '));
+      assert.is(ran.code, 3, argv.join(' '));
       assert.match(ran.stderr, /No bkg runs on .*\n.*bkg up/);
       assert.not.match(ran.stderr, /\n\s+at /);
     }
@@ -100,7 +100,7 @@ test('on a running bkg: status, patch, plan, drift, stop, start, restart, logs',
   try {
     const { pid } = await reaches(house, 'one', 'running');
     assert.match((await run('status')).stdout, new RegExp(`one +running +running +${pid} `));
-    assert.match((await run('patch', '/plugins/one/config/greeting', 'moin', '--wait')).stdout, /^stop +plugin\/one#0 /m);
+    assert.match((await run('patch', '/plugins/one/config/greeting', 'moin', '--wait')).stdout, /^restart +plugin\/one#0 /m);
     assert.match(readFileSync(house.config, 'utf8'), /greeting: moin.*# kept\n/);
     const changed = await house.plugin('one');
     assert.is(changed.status, 'running');

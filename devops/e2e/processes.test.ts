@@ -48,7 +48,7 @@ test('a plugin that crashes at each start loops with back-off and says so', asyn
   try {
     const neighbour = (await reaches(house, 'well', 'running')).pid;
     const looping = await becomes(house, 'bad', { what: 'is CrashLooping', is: (plugin) => has(plugin, 'CrashLooping') });
-    assert.ok(looping.conditions.some((condition) => /exit code 3/.test(condition.message)), JSON.stringify(looping.conditions));
+    assert.ok(looping.conditions.some((condition) => /exited with code 3/.test(condition.message)), JSON.stringify(looping.conditions));
     const restarts = looping.telemetry.restarts;
     await becomes(house, 'bad', { what: 'is tried again at the cap', is: (plugin) => plugin.telemetry.restarts > restarts });
     assert.is((await house.plugin('well')).pid, neighbour);

@@ -237,8 +237,10 @@ function heldBack(context: Context, plugin: DesiredPlugin): Action | null {
   if (history.stalled !== null && history.stalled.specHash === specHashOf(plugin, context.observed.models)) {
     return { ...base, until: null, because: `${history.stalled.reason}; a new try needs a change or a restart` };
   }
-  if (history.notBefore !== null && history.notBefore > context.now) {
-    return { ...base, until: history.notBefore, because: `it failed ${history.consecutive} times in a row` };
+  const spec = specHashOf(plugin, context.observed.models);
+  const failed = history.lastFailure ?? null;
+  if (history.notBefore !== null && history.notBefore > context.now && (failed === null || failed.specHash === spec)) {
+    return { ...base, until: history.notBefore, because: `it failed ${history.failures.length} times within ten minutes` };
   }
   return null;
 }

@@ -30,11 +30,16 @@ function explainPlugin(input: ExplainInput, subject: Subject): Explanation {
   const history = input.observed.histories[slotOf(plugin.id)];
   const ready = process === undefined ? explainMissing(input, { plugin, action, history }) : explainLive(process, action);
   const conditions = [ready.condition, explainSync(action)];
-  if (history !== undefined && history.failures.length > 0 && isCrashLooping(history, input.now)) conditions.push(explainLoop(history));
+  const stalled = ready.condition.reason === 'Stalled';
+  if (history !== undefined && !stalled && isCrashLooping(history, input.now) && isOfSpec(input, { plugin, history })) conditions.push(explainLoop(history, ready.status === 'running'));
   const limits = process === undefined ? null : explainLimits(plugin, process);
   if (limits !== null) conditions.push(limits);
   return { status: ready.status, conditions };
 }
+
+/** What another spec failed at says nothing of this one. */
+const isOfSpec = (input: ExplainInput, of: { readonly plugin: DesiredPlugin; readonly history: History }): boolean =>
+  of.history.lastFailure == null || of.history.lastFailure.specHash === specHashOf(of.plugin, input.observed.models);
 
 type Readiness = { readonly status: PluginStatus; readonly condition: Finding };
 
@@ -68,13 +73,14 @@ function explainMissing(input: ExplainInput, subject: { readonly plugin: Desired
   if (history?.stalled != null && history.stalled.specHash === specHashOf(plugin, input.observed.models)) {
     return is('error', ['Stalled', `It cannot run: ${history.stalled.reason}. Change its declaration, or restart it once the cause is mended.`]);
   }
-  if (history !== undefined && action.do === 'wait' && action.until !== null) return is('error', failing(input, history));
+  if (history !== undefined && history.lastFailure !== null && action.do === 'wait' && action.until !== null) return is('error', failing(input, history));
   return is('starting', ['Waiting', `It waits: ${action.because}.`]);
 }
 
 function failing(input: ExplainInput, history: History): readonly [string, string] {
   const reason = isCrashLooping(history, input.now) ? 'CrashLooping' : 'BackOff';
-  return [reason, `It failed ${history.consecutive} times in a row, last ${describeExit(history)}${again(input, history.notBefore)} The log says why.`];
+  const times = history.failures.length;
+  return [reason, `It failed${times > 1 ? ` ${times} times within ten minutes, last` : ''}: ${history.lastFailure?.why ?? 'nobody knows why'}${again(input, history.notBefore)} Its log may say more.`];
 }
 
 function explainMissingModel(input: ExplainInput, name: string): Readiness {
@@ -89,17 +95,8 @@ const progress = (model: { readonly bytes: number; readonly bytesTotal: number |
 const again = (input: ExplainInput, at: Monotonic_ms | null): string =>
   at === null ? '. Mend the cause, then restart it.' : `; next try in ${seconds(at - input.now)}.`;
 
-/** The last exit in words. */
-export function describeExit(history: History): string {
-  const exit = history.lastExit;
-  if (exit === null) return 'for an unknown reason';
-  if (exit.error !== null) return `because ${exit.error}`;
-  if (exit.signal !== null) return `ended by ${exit.signal}`;
-  return exit.code === null ? 'with an exit nobody saw' : `with exit code ${exit.code}`;
-}
-
-const explainLoop = (history: History): Finding =>
-  finding('CrashLooping', true, ['CrashLooping', `It failed ${history.failures.length} times within ten minutes, last ${describeExit(history)}; it is tried again at the longest delay.`]);
+const explainLoop = (history: History, isUp: boolean): Finding =>
+  finding('CrashLooping', true, ['CrashLooping', `It failed ${history.failures.length} times within ten minutes, last: ${history.lastFailure?.why ?? 'nobody knows why'}; ${isUp ? 'now it runs' : 'it is tried again at the longest delay'}.`]);
 
 function explainSync(action: Action | undefined): Finding {
   if (action === undefined) return finding('Synced', true, ['InSync', 'It is as declared.']);

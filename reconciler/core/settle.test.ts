@@ -7,7 +7,7 @@ import type { History } from './types.ts';
 
 const restart = { first_ms: 1_000, max_ms: 60_000 };
 const failure = (at: number, part: Partial<ExitFacts> = {}): ExitFacts =>
-  ({ exit: { code: 1, signal: null, error: null, lasting: false, at }, started: at - 1, expected: false, readyFor_ms: null, specHash: 's', restart, random: 0.5, ...part });
+  ({ exit: { code: 1, signal: null, error: null, lasting: false, at }, started: at - 1, failure: null, expected: false, readyFor_ms: null, specHash: 's', restart, random: 0.5, ...part });
 const failed = (times: readonly number[]): History => times.reduce((history, at) => afterExit(history, failure(at)), emptyHistory('a#0'));
 
 test('restarts come at once, then after 1, 2, 4 … 60 s', () => {

@@ -16,13 +16,15 @@ const STALLING_CODES: Readonly<Record<number, string>> = {
 };
 
 export const emptyHistory = (slot: string): History =>
-  ({ slot, failures: [], consecutive: 0, notBefore: null, stalled: null, lastExit: null, lastStart: null, restarts: 0 });
+  ({ slot, failures: [], consecutive: 0, notBefore: null, stalled: null, lastExit: null, lastStart: null, lastFailure: null, restarts: 0 });
 
 export type ExitFacts = {
   readonly exit: Exit;
   readonly started: Monotonic_ms;
   /** bkg wanted it gone and it had not failed. */
   readonly expected: boolean;
+  /** What bkg ended it for; null: it ended by itself. */
+  readonly failure: string | null;
   /** How long it had been ready; null when it never was. */
   readonly readyFor_ms: number | null;
   readonly specHash: string;
@@ -36,8 +38,9 @@ export function afterExit(history: History, facts: ExitFacts): History {
   const { exit } = facts;
   if (facts.expected) return { ...history, lastExit: exit, lastStart: facts.started, notBefore: null, stalled: null };
   const settled = facts.readyFor_ms !== null && facts.readyFor_ms >= FAILURE_WINDOW_MS;
-  const consecutive = (settled ? 0 : history.consecutive) + 1;
-  const failures = [...recentFailures(history, exit.at), exit.at];
+  const other = history.lastFailure !== null && history.lastFailure.specHash !== facts.specHash;
+  const consecutive = (settled || other ? 0 : history.consecutive) + 1;
+  const failures = [...(other ? [] : recentFailures(history, exit.at)), exit.at];
   const stall = stallReason(exit);
   const cap = failures.length >= CRASH_LOOP_FAILURES;
   return {
@@ -46,10 +49,18 @@ export function afterExit(history: History, facts: ExitFacts): History {
     consecutive,
     lastExit: exit,
     lastStart: facts.started,
+    lastFailure: { specHash: facts.specHash, why: facts.failure ?? describeExit(exit) },
     restarts: history.restarts + 1,
     stalled: stall === null ? null : { specHash: facts.specHash, reason: stall },
     notBefore: exit.at + backOff_ms({ consecutive, cap, restart: facts.restart, random: facts.random }),
   };
+}
+
+/** An exit in words. */
+export function describeExit(exit: Exit): string {
+  if (exit.error !== null) return exit.error;
+  if (exit.signal !== null) return `it was ended by ${exit.signal}`;
+  return exit.code === null ? 'it has gone, nobody saw how' : `it exited with code ${exit.code}`;
 }
 
 function stallReason(exit: Exit): string | null {

@@ -177,6 +177,8 @@ export type History = {
   readonly lastExit: Exit | null;
   /** When the incarnation that ended last had begun. */
   readonly lastStart: Monotonic_ms | null;
+  /** The last failure in words, and the spec that failed: another one begins without its past. */
+  readonly lastFailure: { readonly specHash: string; readonly why: string } | null;
   readonly restarts: number;
 };
 
@@ -246,7 +248,7 @@ export type Action =
   | (Because & { readonly do: 'download'; readonly model: DesiredModel })
   | (Because & { readonly do: 'remove'; readonly model: string })
   | (Because & { readonly do: 'start'; readonly slot: string; readonly plugin: DesiredPlugin; readonly specHash: string })
-  | (Because & { readonly do: 'stop'; readonly incarnation: string; readonly plugin: DesiredPlugin | null; readonly failure: string | null })
+  | (Because & { readonly do: 'stop'; readonly incarnation: string; readonly plugin: DesiredPlugin | null; /** What it failed at, when it is ended for that. */ readonly failure: string | null })
   | (Because & { readonly do: 'configure'; readonly incarnation: string; readonly plugin: DesiredPlugin })
   /** Nothing to do but look again: at `until`, or when something changes (null). */
   | (Because & { readonly do: 'wait'; readonly until: Monotonic_ms | null });

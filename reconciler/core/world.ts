@@ -58,7 +58,7 @@ export function end(world: World, process: ObservedProcess): void {
   const expected = process.phase === 'stopping';
   const exit = { code: expected ? 0 : 1, signal: null, error: null, lasting: false, at: world.now };
   const readyFor_ms = process.ready === null ? null : world.now - process.ready;
-  world.histories[process.slot] = afterExit(world.histories[process.slot] ?? emptyHistory(process.slot), { exit, started: process.started, expected, readyFor_ms, specHash: process.specHash, restart: { first_ms: 1_000, max_ms: 60_000 }, random: 0.5 });
+  world.histories[process.slot] = afterExit(world.histories[process.slot] ?? emptyHistory(process.slot), { exit, started: process.started, failure: null, expected, readyFor_ms, specHash: process.specHash, restart: { first_ms: 1_000, max_ms: 60_000 }, random: 0.5 });
   world.processes = world.processes.filter((other) => other !== process);
 }
 

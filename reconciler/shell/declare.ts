@@ -22,7 +22,9 @@ export function parseText(text: string): Parsed {
   const lines = new LineCounter();
   const doc = parseDocument(text, { lineCounter: lines, prettyErrors: false, intAsBigInt: true });
   const locate = (pointer: string): Place | null => locateIn(doc, lines, pointer);
-  const problems = doc.errors.map((error) => syntaxProblem(error, lines));
+  // What comes after a mistake of form is mostly its consequence; keys that stand twice are each a mistake of their own.
+  const repeated = doc.errors.filter((error) => error.code === 'DUPLICATE_KEY');
+  const problems = (doc.errors.length > repeated.length ? doc.errors.filter((error) => !repeated.includes(error)).slice(0, 1) : repeated).map((error) => syntaxProblem(error, { lines, text }));
   if (problems.length > 0) return { value: null, problems, locate };
   const reading: Reading = { doc, lines, problems: [], aliasNodes: 0, path: [], open: new Set() };
   const value = read(reading, doc.contents);
@@ -120,8 +122,19 @@ const HINTS: Readonly<Record<string, string>> = {
   BLOCK_AS_IMPLICIT_KEY: 'A value with ": " in it needs quotes.',
 };
 
-function syntaxProblem(error: { readonly code: string; readonly message: string; readonly pos: [number, number] }, lines: LineCounter): Problem {
+/** A key alone on its line, or one with a word behind it and nothing between. */
+const NO_COLON = /^\s*[\w-]+(\s+[^\s:#]+)?\s*(#.*)?$/;
+
+type Mistake = { readonly code: string; readonly message: string; readonly pos: [number, number] };
+
+function syntaxProblem(error: Mistake, { lines, text }: { readonly lines: LineCounter; readonly text: string }): Problem {
   const at = lines.linePos(error.pos[0]);
+  // A key without its colon reads as text that goes on, and only the line after it does not fit.
+  const before = text.split(/\r?\n/, at.line).findLastIndex((line, index) => index < at.line - 1 && /^\s*[^\s#]/.test(line));
+  const suspect = text.split(/\r?\n/, at.line)[before] ?? '';
+  if (/^(BAD_INDENT|MISSING_CHAR|BLOCK_AS_IMPLICIT_KEY|MULTILINE_IMPLICIT_KEY)$/.test(error.code) && NO_COLON.test(suspect) && !/^\s*-/.test(suspect)) {
+    return { code: 'YamlSyntax', pointer: '', line: before + 1, column: suspect.search(/\S/) + 1, message: `This is not valid YAML: "${suspect.trim()}" has no colon.`, hint: 'Write `key: value`, or `key:` with the lines below it further in.', severity: 'error' };
+  }
   // The library's own words for what is nested too deep for it.
   if (error.message.includes('call stack')) return { code: 'NestedTooDeep', pointer: '', line: at.line, column: at.col, message: `It is nested more than ${MAX_DEPTH} levels deep.`, hint: null, severity: 'error' };
   return { code: 'YamlSyntax', pointer: '', line: at.line, column: at.col, message: `This is not valid YAML: ${error.message}`, hint: HINTS[error.code] ?? null, severity: 'error' };

@@ -79,7 +79,8 @@ export type Route = {
 export type PlanView = {
   readonly revision: string;
   readonly converged: boolean;
-  readonly actions: readonly { readonly do: Action['do']; readonly unit: string; readonly because: string }[];
+  /** `restart`: it is stopped, then started anew. */
+  readonly actions: readonly { readonly do: Action['do'] | 'restart'; readonly unit: string; readonly because: string }[];
 };
 
 export type FileView = {

@@ -1,6 +1,7 @@
 // Which revision of bkg.yaml is in force: takes in new bytes, keeps the last good ones when they are no good.
 import { readFile, stat } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
+import { escapeToken } from '../../schema/pointer.ts';
 import type { Desired, Problem } from '../core/types.ts';
 import { desire, type Desire, type DesirePlace } from './desire.ts';
 import { revisionOf } from './declare.ts';
@@ -73,6 +74,11 @@ export function openInForce(options: InForceOptions) {
     path: options.config, revision: lastSeen, inForce: current?.desired.revision ?? '', valid: true, problems: current?.warnings ?? [], ...patch,
   });
   const keep = (file: Partial<FileView>, lookAgain: number | null = null): InForce => (current = { ...known(), file: view(file), lookAgain });
+  /** Keeps what is in force because of a problem of the file itself, and tells it once. */
+  function hold(problem: Problem, lookAgain: number | null): InForce {
+    if (known().file.problems[0]?.code !== problem.code) options.event(problem.code, 'config', problem.message);
+    return keep({ valid: false, problems: [problem] }, lookAgain);
+  }
 
   /** Null when the disk would not take it. */
   function noteDown(checked: Checked, author: Author): { readonly seq: number } | { readonly fault: string } {
@@ -123,8 +129,8 @@ export function openInForce(options: InForceOptions) {
       const same = lastSeen === null && now.file.problems[0]?.message === read.problem.message;
       held = null;
       lastSeen = null;
-      if (read.kind === 'missing') return same ? now : keep({ valid: false, problems: [read.problem] });
-      return keep({ valid: false, problems: [read.problem] }, monotonic_ms() + RETRY_MS);
+      if (read.kind === 'missing') return same ? now : hold(read.problem, null);
+      return hold(read.problem, monotonic_ms() + RETRY_MS);
     }
     const { text } = read;
     const revision = revisionOf(text);
@@ -133,13 +139,14 @@ export function openInForce(options: InForceOptions) {
       if (held?.revision !== revision) held = { revision, since: monotonic_ms() };
       if (monotonic_ms() - held.since < PREFIX_HOLD_MS) {
         lastSeen = revision;
-        return keep({ valid: false, problems: [truncated()] }, held.since + PREFIX_HOLD_MS);
+        return hold(truncated(), held.since + PREFIX_HOLD_MS);
       }
     }
     held = null;
     if (revision === now.desired.revision && !now.partial) {
       lastSeen = revision;
       rejected = null;
+      if (!now.file.valid) options.event('ConfigBack', 'config', `the file is again revision ${revision.slice(0, 12)}, which is in force`);
       return keep({});
     }
     return accept({ text, revision, found: await desire(text, revision, options) }, waiting?.revision === revision ? waiting.author : BY_HAND);
@@ -160,6 +167,15 @@ export function openInForce(options: InForceOptions) {
       current = { desired, seq: base.seq, text: base.text, partial, warnings, file: view({ problems: warnings }), lookAgain: null };
       return inTurn(look);
     },
+    /** Reads the manifest of one plugin again, for whoever asks for its restart: what its folder says now counts, nothing else moves. */
+    again: (id: string): Promise<readonly Problem[]> => inTurn(async () => {
+      const now = known();
+      const found = await desire(now.text, now.desired.revision, options);
+      const plugin = (found.desired ?? found.sound)?.plugins.find((one) => one.id === id);
+      const problems = found.problems.filter((problem) => problem.severity === 'error' && `${problem.pointer}/`.startsWith(`/plugins/${escapeToken(id)}/`));
+      if (plugin !== undefined && problems.length === 0) current = { ...now, desired: { ...now.desired, plugins: now.desired.plugins.map((one) => (one.id === id ? plugin : one)) } };
+      return problems;
+    }),
     /** Looks at the file again; the same object comes back when nothing about it changed. */
     read: (): Promise<InForce> => inTurn(look),
     /**

@@ -1,4 +1,5 @@
 // The record of one live incarnation in memory, and what the core may see of it.
+import { describeExit } from '../core/settle.ts';
 import type { DesiredPlugin, Exit, ObservedProcess, Phase } from '../core/types.ts';
 
 export type Live = {
@@ -48,7 +49,4 @@ export const observed = (live: Live): ObservedProcess => ({
 });
 
 /** An end in words: what bkg ended it for, or what it did itself. */
-export function describeEnd(exit: Exit, failure: string | null): string {
-  const how = exit.error ?? (exit.signal !== null ? `it was ended by ${exit.signal}` : exit.code === null ? 'it has gone, nobody saw how' : `it exited with code ${exit.code}`);
-  return failure === null ? how : `${failure}: ${how}`;
-}
+export const describeEnd = (exit: Exit, failure: string | null): string => failure ?? describeExit(exit);

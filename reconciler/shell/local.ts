@@ -112,7 +112,7 @@ export function openLocal(options: LocalOptions): Runtime {
     store.end(row.incarnation);
     if (row.boot_id !== bootId) return;
     const now = monotonic_ms();
-    remember({ slot: row.slot, plugin: row.plugin, specHash: row.spec_hash, started: row.started_ms }, { exit: { ...UNSEEN, at: now }, expected: false, readyFor_ms: row.ready_ms === null ? null : now - row.ready_ms });
+    remember({ slot: row.slot, plugin: row.plugin, specHash: row.spec_hash, started: row.started_ms }, { exit: { ...UNSEEN, at: now }, expected: false, failure: null, readyFor_ms: row.ready_ms === null ? null : now - row.ready_ms });
   }
 
   // ─── Watching ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -241,13 +241,13 @@ export function openLocal(options: LocalOptions): Runtime {
     lives.delete(live.incarnation);
     const failure = live.stop?.failure ?? null;
     const expected = live.stop !== null && failure === null;
-    remember(live, { exit, expected, readyFor_ms: live.ready === null ? null : exit.at - live.ready });
+    remember(live, { exit, expected, failure, readyFor_ms: live.ready === null ? null : exit.at - live.ready });
     event(expected ? 'PluginStopped' : 'PluginFailed', live.plugin, describeEnd(exit, failure) + (children === 0 ? '' : `; ${children} ${children === 1 ? 'process' : 'processes'} it had left behind were ended`));
     store.end(live.incarnation);
     if (!closing) poke();
   }
 
-  function remember(of: { readonly slot: string; readonly plugin: string; readonly specHash: string; readonly started: number }, facts: { readonly exit: Exit; readonly expected: boolean; readonly readyFor_ms: number | null }): void {
+  function remember(of: { readonly slot: string; readonly plugin: string; readonly specHash: string; readonly started: number }, facts: { readonly exit: Exit; readonly expected: boolean; readonly failure: string | null; readonly readyFor_ms: number | null }): void {
     const history = histories.get(of.slot) ?? emptyHistory(of.slot);
     const restart = options.declaredOf(of.plugin)?.restart ?? { first_ms: 1_000, max_ms: 60_000 };
     const next = afterExit(history, { ...facts, specHash: of.specHash, started: of.started, restart, random: options.random() });

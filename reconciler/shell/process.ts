@@ -79,7 +79,7 @@ function faultOf(file: string, order: SpawnOrder): Extract<Spawned, { readonly o
   if (statSync(order.cwd, { throwIfNoEntry: false })?.isDirectory() !== true) return { ok: false, code: 'ENOENT', message: `its folder ${order.cwd} does not exist` };
   const candidates = file.includes('/') ? [isAbsolute(file) ? file : join(order.cwd, file)] : (order.env['PATH'] ?? '').split(delimiter).map((folder) => join(folder, file));
   const found = candidates.filter((candidate) => statSync(candidate, { throwIfNoEntry: false })?.isFile() === true);
-  if (found.length === 0) return { ok: false, code: 'ENOENT', message: `its command "${file}" was not found (${file.includes('/') ? candidates[0] : `looked in ${order.env['PATH'] ?? 'an empty PATH'}`}); install it or correct \`run\`` };
+  if (found.length === 0) return { ok: false, code: 'ENOENT', message: `its command "${file}" was not found (${file.includes('/') ? candidates[0] : `looked in the ${candidates.length} folders of its PATH`}); install it or correct \`run\`` };
   if (!found.some(isExecutable)) return { ok: false, code: 'EACCES', message: `its command ${found[0]} may not be executed; chmod +x it` };
   return null;
 }

@@ -2,7 +2,7 @@
 import { explainModel, explainPlugins, type ExplainInput } from '../core/explain.ts';
 import { slotOf } from '../core/names.ts';
 import { settleConditions } from '../core/settle.ts';
-import type { Condition, DesiredPlugin, ObservedProcess, Plan } from '../core/types.ts';
+import type { Condition, DesiredPlugin, Drift, ObservedProcess, Plan } from '../core/types.ts';
 import type { ModelView, PlanView, PluginView, Route, Snapshot, Telemetry } from './door.ts';
 import type { Figures } from './local.ts';
 import type { TrafficFigures } from './traffic.ts';
@@ -60,8 +60,13 @@ export function openViews(sources: ViewSources) {
   };
 }
 
-export const planView = (plan: Plan): PlanView =>
-  ({ revision: plan.revision, converged: plan.actions.length === 0, actions: plan.actions.map((action) => ({ do: action.do, unit: action.unit, because: action.because })) });
+/** Stops that a start follows: one is as declared, only the process is another. */
+const FOLLOWED: ReadonlySet<Drift['kind']> = new Set(['SpecChanged', 'RestartAsked', 'StartTimeout', 'LimitExceeded', 'LivenessLost']);
+
+export const planView = (plan: Plan): PlanView => ({
+  revision: plan.revision, converged: plan.actions.length === 0,
+  actions: plan.actions.map((action) => ({ do: action.do === 'stop' && FOLLOWED.has(action.drift) ? 'restart' : action.do, unit: action.unit, because: action.because })),
+});
 
 const isUp = (process: ObservedProcess | undefined): process is ObservedProcess => process !== undefined && process.pid > 0;
 
