@@ -139,7 +139,7 @@ export function validateConfig(schema: Schema, value: unknown, pointerPrefix: st
   if (found.length === 0) return [];
   const secret = (pointer: string): boolean =>
     isSecret(pointer.slice(pointerPrefix.length), schema) || (options.hidden?.(pointer) ?? false);
-  return problemsOf(found, { prefix: pointerPrefix, secret });
+  return problemsOf(found, { prefix: pointerPrefix, secret, whole: 'The input' });
 }
 
 /** Mistakes in something that came over the wire: a definition of wire.schema.json by its name. */
@@ -147,7 +147,7 @@ export function validateWire(
   name: 'clientFrame' | 'patch' | 'invoke' | 'busMessage' | 'problemDetails' | 'serverFrame',
   value: unknown,
 ): readonly Problem[] {
-  return problemsOf(run(compiled(`wire.schema.json#/definitions/${name}`), value), { prefix: '', secret: () => false });
+  return problemsOf(run(compiled(`wire.schema.json#/definitions/${name}`), value), { prefix: '', secret: () => false, whole: 'The message' });
 }
 
 /** A copy of a valid declared state with the schema's defaults in it. */

@@ -227,7 +227,7 @@ function isNoise(finding: Finding, all: readonly Finding[]): boolean {
 /** Problems of the findings, sorted as found. `secret` says at which pointers no value may be shown. */
 export function problemsOf(
   findings: readonly Finding[],
-  options: { readonly prefix: string; readonly secret: (pointer: string) => boolean },
+  options: { readonly prefix: string; readonly secret: (pointer: string) => boolean; /** What the whole is called. */ readonly whole?: string },
 ): readonly Problem[] {
   const problems: Problem[] = [];
   const said = new Set<string>();
@@ -236,7 +236,7 @@ export function problemsOf(
     const pointer = options.prefix + finding.instancePath;
     const hidden = options.secret(pointer);
     const label = labelOf(pointer);
-    const where = label === 'the file' ? 'The file' : label;
+    const where = label === 'the file' ? (options.whole ?? 'The file') : label;
     const is = have(finding.data, hidden);
     const schema = (finding.parentSchema ?? {}) as Readonly<Record<string, unknown>>;
     const words = wordsFor({ ...finding, instancePath: pointer }, { where, is, schema, hidden });

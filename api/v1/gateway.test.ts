@@ -184,6 +184,25 @@ test('a process that is not there any more is not asked again: its successor is 
   }
 });
 
+test('a request whose model goes to another plugin while it waits is counted and limited there', async () => {
+  const engine = await openEngine((response) => answerJson(response, { by: 'other' }));
+  const asleep = routeTo(null, { plugin: 'first-of-two', state: 'asleep' });
+  const plane = await openPlane([asleep]);
+  try {
+    const heard = say(plane.port, QUESTION);
+    await until(() => plane.leases.length === 1, 'the request waits');
+    plane.show([routeTo(engine.port, { plugin: 'second-of-two', incarnation: 'i2', limits: { requestsPerMinute: 7, concurrent: null } })]);
+    const answer = await heard;
+    assert.equal(parsed(answer), { by: 'other' });
+    assert.is(answer.headers['x-ratelimit-limit-requests'], '7');
+    await until(() => plane.leases.every((lease) => lease.ends === 1), 'both are ended');
+    assert.equal(plane.leases.map(({ plugin, at, error }) => [plugin, at, error]), [['first-of-two', [null], null], ['second-of-two', ['i2'], null]]);
+  } finally {
+    await plane.close();
+    await engine.close();
+  }
+});
+
 test('a plugin that is down, or goes down while it is waited for, is a 503 with the reason', async () => {
   const down = routeTo(null, { plugin: 'broken', state: 'down', why: 'Its binary is missing.' });
   const plane = await openPlane([down]);

@@ -1,5 +1,5 @@
 // A broken save stops nothing and is reported with its line; the next good one converges; of two quick saves the second holds.
-import { mkdirSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Problem } from '../../schema/problem.ts';
@@ -69,6 +69,31 @@ test('two saves 20 ms apart end at the second, however often', async () => {
       house.save(file(`late-${round}`));
       await until(`save ${round} is in force`, async () => (await greetingOf(house)) === `late-${round}`);
     }
+  } finally {
+    assert.equal(await house.dispose(), []);
+  }
+});
+
+test('a save that puts back what stood there before an edit of the API is seen', async () => {
+  const house = await running();
+  try {
+    for (const round of [1, 2, 3]) {
+      const before = readFileSync(house.config, 'utf8');
+      const edited = await house.ask('/api/config/plugins/one/config', { method: 'PATCH', body: { greeting: `edited-${round}` }, headers: { 'if-match': '*', 'content-type': 'application/merge-patch+json' } });
+      assert.is(edited.status, 200, JSON.stringify(edited.body));
+      await sleep(20 * round);
+      house.save(before);
+      await until('the save is in force', async () => (await greetingOf(house)) === 'first' && (await fileOf(house)).inForce === (await fileOf(house)).revision);
+    }
+    // An edit that comes upon half a save waits for the other half.
+    const half = file('first').slice(0, file('first').indexOf('  two:'));
+    house.save(half);
+    await until('half a save is held', async () => (await fileOf(house)).problems[0]?.code === 'ConfigHeld');
+    const stopping = house.ask('/api/plugins/one/stop', { method: 'POST' });
+    await sleep(200);
+    house.save(file('first'));
+    assert.is((await stopping).status, 200);
+    assert.equal((await house.plugins()).map((plugin) => [plugin.id, plugin.status]), [['one', 'stopped'], ['two', 'running']]);
   } finally {
     assert.equal(await house.dispose(), []);
   }

@@ -199,6 +199,19 @@ test('one that was taken over before it was ready is waited for anew', () => {
   assert.equal(actions(world, wanted), ['wait plugin/a#0']);
 });
 
+test('a back-off holds for the spec that failed, not for a corrected one', () => {
+  const wanted = desiredOf([pluginOf('a')]);
+  const world = settledWorld(wanted);
+  for (let round = 0; round < 3; round += 1) {
+    end(world, world.processes[0]!);
+    step(world, wanted);
+    if (world.processes.length === 0) step(world, wanted);
+  }
+  end(world, world.processes[0]!);
+  assert.equal(actions(world, wanted), ['wait plugin/a#0']);
+  assert.equal(actions(world, desiredOf([pluginOf('a', { launchHash: 'corrected' })])), ['start plugin/a#0']);
+});
+
 test('a start longer than its idle time is waited for, by an ask and by a request', () => {
   const wanted = desiredOf([pluginOf('a', { state: 'ondemand', idle_ms: 1_000, install: ['make'] })]);
   const slow = (): Luck => 'not yet';

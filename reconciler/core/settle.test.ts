@@ -10,6 +10,16 @@ const failure = (at: number, part: Partial<ExitFacts> = {}): ExitFacts =>
   ({ exit: { code: 1, signal: null, error: null, lasting: false, at }, started: at - 1, failure: null, expected: false, readyFor_ms: null, specHash: 's', restart, random: 0.5, ...part });
 const failed = (times: readonly number[]): History => times.reduce((history, at) => afterExit(history, failure(at)), emptyHistory('a#0'));
 
+test('another spec begins without the failures of the one before, and a failure keeps its reason', () => {
+  const four = failed([0, 1_000, 2_000, 3_000]);
+  const other = afterExit(four, failure(4_000, { specHash: 'other', failure: 'it was not ready after 3 s' }));
+  assert.equal([other.consecutive, other.failures, other.lastFailure], [1, [4_000], { specHash: 'other', why: 'it was not ready after 3 s' }]);
+  assert.is(isCrashLooping(other, 4_000), false);
+  const ended = afterExit(other, failure(5_000, { specHash: 'other', expected: true }));
+  assert.is(ended.lastFailure?.why, 'it was not ready after 3 s', 'a wanted end is no failure');
+  assert.is(four.lastFailure?.why, 'it exited with code 1');
+});
+
 test('restarts come at once, then after 1, 2, 4 … 60 s', () => {
   const delays = [1, 2, 3, 4, 5, 6, 7, 8, 9].map((consecutive) => backOff_ms({ consecutive, cap: false, restart, random: 0.5 }) / 1_000);
   assert.equal(delays, [0, 1, 2, 4, 8, 16, 32, 60, 60]);

@@ -42,6 +42,14 @@ test('what is removed, what is added, and what has to come for it count', () => 
   assert.equal(touchedUnits(outlook(world, desiredOf([a, b])), outlook(world, after)), ['model/m', 'plugin/a#0', 'plugin/b#0']);
 });
 
+test('who runs on a model waits for its new bytes, and counts; who is stopped does not', () => {
+  const roles = [{ role: 'chat', model: 'm', required: true, format: 'gguf' as const, serves: [] }];
+  const before = desiredOf([{ ...a, models: roles }, { ...b, models: roles, state: 'stopped' }], [modelNamed('m')]);
+  const world = running(before);
+  const after = { ...before, models: [modelNamed('m', { sourceHash: 'other' })] };
+  assert.equal(touchedUnits(outlook(world, before), outlook(world, after)), ['model/m', 'plugin/a#0']);
+});
+
 test('an edit that gives nobody anything to do touches nothing', () => {
   const world = running(desiredOf([a, b]));
   assert.equal(touchedUnits(outlook(world, desiredOf([a, b])), outlook(world, { ...desiredOf([a, { ...b, timeout_ms: 1 }]), revision: 'next' })), []);

@@ -49,6 +49,13 @@ test('a mistake has a hint where one is known, and every mistake of a file is to
   assert.is(parseText('a: { x: 1, x: 2 }\nb: { y: 1, y: 2 }\n').problems.length, 2);
 });
 
+test('a key without its colon is named on its own line, without what follows from it', () => {
+  const told = (text: string): readonly unknown[] => parseText(text).problems.map((problem) => [problem.line, problem.column, /no colon/.test(problem.message)]);
+  assert.equal(told('plugins:\n  one:\n    state running\n    idle: 1m\n'), [[3, 5, true]]);
+  assert.equal(told('plugins:\n  one\n    state: running\n  two: {}\n'), [[2, 3, true]]);
+  assert.equal(told('plugins:\n  one: {}\n   two: {}\n  three: {}\n').map((found) => (found as unknown[])[2]), [false]);
+});
+
 test('a pointer finds its key, an item its place, what is missing the nearest holder', () => {
   const { locate } = parseText('# top\nplugins:\n  chat:\n    state: on\n    list:\n      - one\n      - { a/b: 2 }\n12: x\n');
   const where = (pointer: string) => { const at = locate(pointer); return [at?.line, at?.column]; };

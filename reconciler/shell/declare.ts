@@ -123,17 +123,26 @@ const HINTS: Readonly<Record<string, string>> = {
 };
 
 /** A key alone on its line, or one with a word behind it and nothing between. */
-const NO_COLON = /^\s*[\w-]+(\s+[^\s:#]+)?\s*(#.*)?$/;
+const NO_COLON = /^\s*[A-Za-z_][\w-]*(\s+[^\s:#]+)?\s*(#.*)?$/;
 
 type Mistake = { readonly code: string; readonly message: string; readonly pos: [number, number] };
 
+/** A key without its colon reads as text that goes on: the line itself is at fault, or the one before the line that does not fit. */
+function lineWithoutColon(text: string, line: number): { readonly line: number; readonly text: string } | null {
+  const lines = text.split(/\r?\n/, line);
+  const before = lines.findLastIndex((one, index) => index < line - 1 && /^\s*[^\s#]/.test(one));
+  for (const index of [line - 1, before]) {
+    const found = lines[index];
+    if (found !== undefined && NO_COLON.test(found)) return { line: index + 1, text: found };
+  }
+  return null;
+}
+
 function syntaxProblem(error: Mistake, { lines, text }: { readonly lines: LineCounter; readonly text: string }): Problem {
   const at = lines.linePos(error.pos[0]);
-  // A key without its colon reads as text that goes on, and only the line after it does not fit.
-  const before = text.split(/\r?\n/, at.line).findLastIndex((line, index) => index < at.line - 1 && /^\s*[^\s#]/.test(line));
-  const suspect = text.split(/\r?\n/, at.line)[before] ?? '';
-  if (/^(BAD_INDENT|MISSING_CHAR|BLOCK_AS_IMPLICIT_KEY|MULTILINE_IMPLICIT_KEY)$/.test(error.code) && NO_COLON.test(suspect) && !/^\s*-/.test(suspect)) {
-    return { code: 'YamlSyntax', pointer: '', line: before + 1, column: suspect.search(/\S/) + 1, message: `This is not valid YAML: "${suspect.trim()}" has no colon.`, hint: 'Write `key: value`, or `key:` with the lines below it further in.', severity: 'error' };
+  const alone = /^(BAD_INDENT|MISSING_CHAR|BLOCK_AS_IMPLICIT_KEY|MULTILINE_IMPLICIT_KEY)$/.test(error.code) ? lineWithoutColon(text, at.line) : null;
+  if (alone !== null) {
+    return { code: 'YamlSyntax', pointer: '', line: alone.line, column: alone.text.search(/\S/) + 1, message: `This is not valid YAML: "${alone.text.trim()}" has no colon.`, hint: 'Write `key: value`, or `key:` with the lines below it further in.', severity: 'error' };
   }
   // The library's own words for what is nested too deep for it.
   if (error.message.includes('call stack')) return { code: 'NestedTooDeep', pointer: '', line: at.line, column: at.col, message: `It is nested more than ${MAX_DEPTH} levels deep.`, hint: null, severity: 'error' };

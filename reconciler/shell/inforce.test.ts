@@ -98,6 +98,37 @@ test('what cannot be read or is not there changes nothing and says so', () => wi
   assert.equal([codes(back), back.file.valid, back.lookAgain], [[], true, null]);
 }));
 
+test('the same mistake made twice is over when it is undone twice', () => withFile(TWO, async ({ config, events, open }) => {
+  const inForce = open();
+  await inForce.boot();
+  for (const round of [1, 2]) {
+    writeFileSync(config, 'version: [');
+    const wrong = await inForce.read();
+    assert.equal([wrong.file.valid, codes(wrong)], [false, ['YamlSyntax']], `${round}`);
+    assert.is(wrong.file.revision, revisionOf('version: ['));
+    writeFileSync(config, TWO);
+    const back = await inForce.read();
+    assert.equal([back.file.valid, codes(back), back.file.revision], [true, [], revisionOf(TWO)], `${round}`);
+  }
+  assert.equal(events.filter((reason) => reason === 'ConfigRejected' || reason === 'ConfigBack'), ['ConfigRejected', 'ConfigBack', 'ConfigRejected', 'ConfigBack']);
+}));
+
+test('a prefix that grows waits anew, and one that came over a missing file waits too', () => withFile(TWO, async ({ config, open }) => {
+  const inForce = open();
+  await inForce.boot();
+  writeFileSync(config, 'version: 1\n');
+  const first = await inForce.read();
+  await new Promise((resolve) => { setTimeout(resolve, 1_200); });
+  writeFileSync(config, ONE);
+  await inForce.read();
+  while (monotonic_ms() < (first.lookAgain ?? 0) + 100) await new Promise((resolve) => { setTimeout(resolve, 50); });
+  assert.equal(codes(await inForce.read()), ['ConfigHeld'], 'its own two seconds are not over');
+  unlinkSync(config);
+  await inForce.read();
+  writeFileSync(config, ONE);
+  assert.equal(codes(await inForce.read()), ['ConfigHeld']);
+}));
+
 test('warnings stay with their revision, over a mistake, its undoing and a new start', () => withFile(WARNED, async ({ config, open }) => {
   const inForce = open();
   const warned = codes(await inForce.boot());
