@@ -4,7 +4,6 @@ import { isIPv6 } from 'node:net';
 import { dirname, join } from 'node:path';
 import { diff } from './core/diff.ts';
 import { houseConditions, houseDrifts } from './core/house.ts';
-import type { Outlook } from './core/touched.ts';
 import type { Desired, Observed, Plan, Problem } from './core/types.ts';
 import { apply } from './shell/apply.ts';
 import { begin } from './shell/begin.ts';
@@ -13,7 +12,8 @@ import { replayJournal } from './shell/commit.ts';
 import { desire } from './shell/desire.ts';
 import { revisionOf } from './shell/declare.ts';
 import { unifiedDiff } from './shell/diff.ts';
-import type { LogRecord, OpenOptions, PatchRequest, PatchResult, Ports, Reconciler, ReconcilerEvent, Snapshot } from './shell/door.ts';
+import type { LogRecord, OpenOptions, Ports, Reconciler, ReconcilerEvent, Snapshot } from './shell/door.ts';
+import { openEdits } from './shell/edits.ts';
 import { openEvents } from './shell/events.ts';
 import { openInForce } from './shell/inforce.ts';
 import { openLocal } from './shell/local.ts';
@@ -46,8 +46,6 @@ export { mergePatchToOperations } from './shell/splice.ts';
 const HEARTBEAT_MS = 1_000;
 /** Events that somebody may have to do something about. */
 const TROUBLE = /Failed|Rejected|Missing|Unreadable|Held|Unhealthy|Killed|Vanished|NotRemoved/;
-/** Edits whose operation can still be asked about. */
-const EDITS_KEPT = 1_000;
 
 /** `$BKG_HOME` is in use by another bkg. */
 export type HomeInUse = Error & { readonly code: 'HomeInUse' };
@@ -151,36 +149,14 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
     }
   }
 
-  const outlook = (desired: Desired, partial = false): Outlook => ({ desired, plan: diff({ desired, observed: observe(desired), now: monotonic_ms(), leaveUndeclared: partial }) });
-  /** Units of the newest edits, by seq. */
-  const edits = new Map<number, readonly string[]>();
-  const patch = openChange({
-    ...place, journalFolder, textOf: store.textOf,
-    running: {
-      outlook,
-      async inForce() {
-        for (;;) {
-          const now = await inForce.read();
-          if (now.file.problems[0]?.code !== 'ConfigHeld') return now;
-          await new Promise((resolve) => { setTimeout(resolve, Math.max(1, (now.lookAgain ?? 0) - monotonic_ms())); });
-        }
-      },
-      async take(checked, actor, write) {
-        const taken = await inForce.write(checked, { actor: actor.name, source: actor.source }, write);
-        if (taken === null) return null;
-        reading.poke();
-        await loop.turn();
-        return taken;
-      },
+  const edits = openEdits({
+    ...place, journalFolder, inForce, textOf: store.textOf,
+    plan: (desired, leaveUndeclared) => diff({ desired, observed: observe(desired), now: monotonic_ms(), leaveUndeclared }),
+    async taken() {
+      reading.poke();
+      await loop.turn();
     },
   });
-  async function change(request: PatchRequest): Promise<PatchResult> {
-    const result = await patch(request);
-    if (!result.ok || !result.changed || request.dryRun) return result;
-    edits.set(result.seq, result.units);
-    for (const seq of edits.keys()) if (edits.size > EDITS_KEPT) edits.delete(seq);
-    return result;
-  }
   let heartbeat: NodeJS.Timeout | null = null;
   let watcher: { close(): void | Promise<void> } | null = null;
 
@@ -194,10 +170,10 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
     async plan(text) {
       if (text === undefined) return { plan: current.plan, problems: current.file.problems, diff: '' };
       const found = await desire(text, revisionOf(text), place);
-      const plan = found.desired === null ? current.plan : planView(outlook(found.desired).plan);
+      const plan = found.desired === null ? current.plan : planView(edits.planOf(found.desired));
       return { plan, problems: found.problems, diff: unifiedDiff(inForce.current().text, text, { from: 'in force', to: 'proposed' }) };
     },
-    patch: change,
+    patch: edits.patch,
     async ask(request) {
       if (declaredOf(request.plugin) === null) throw Object.assign(new Error(`there is no plugin ${request.plugin}`), { code: 'PluginUnknown' });
       if (request.kind !== 'wake') {
@@ -211,7 +187,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
     operation(id) {
       const found = /^(edit|ask)-(\d{1,12})$/.exec(id);
       const number = Number(found?.[2]);
-      const units = edits.get(number);
+      const units = edits.unitsOf(number);
       if (found?.[1] === 'edit') return units === undefined ? null : { units, seq: number };
       const ask = store.asks().find((known) => known.id === number);
       return ask === undefined ? null : { units: [`plugin/${ask.plugin}`], seq: current.seq };

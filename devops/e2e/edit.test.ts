@@ -1,4 +1,6 @@
 // An edit moves only what it changes: one plugin restarts, the others keep their process, open streams lose no byte.
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { appliance, reaches, settles, until, type Appliance } from './appliance.ts';
@@ -66,6 +68,34 @@ test('an edit restarts one plugin and 64 streams on another lose no byte; a comm
     await settles(house);
     await until('the live setting has arrived', async () => (await heard(house, 'one')).volume === 7);
     assert.equal(await pids(house), after);
+  } finally {
+    assert.equal(await house.dispose(), []);
+  }
+});
+
+test('a restart takes in what the folder of the plugin says now, and nothing of the others', async () => {
+  const main = (word: string): string => `import { createServer } from 'node:http'; createServer((request, response) => response.end('${word}')).listen(Number(process.env.BKG_PORT), '127.0.0.1');`;
+  const manifest = (file: string): string => `run: [node, ${file}]\nready: { http: /health }\ncapabilities: { test.word: { http: POST /word } }\n`;
+  const plugin = { 'mine/plugin.yaml': manifest('one.mjs'), 'mine/one.mjs': main('one'), 'mine/two.mjs': main('two') };
+  const house = await appliance({ yaml: 'version: 1\nplugins:\n  mine: { use: ./mine }\n  twin: { use: ./mine }\n', files: plugin });
+  const word = async (id: string): Promise<unknown> => (await house.ask(`/api/plugins/${id}/invoke`, { method: 'POST', body: { capability: 'test.word', input: {} } })).body;
+  try {
+    for (const id of ['mine', 'twin']) await reaches(house, id, 'running');
+    const { pid } = await house.plugin('twin');
+    writeFileSync(join(house.folder, 'mine', 'plugin.yaml'), manifest('two.mjs'));
+    assert.is((await house.ask('/api/plugins/mine/restart', { method: 'POST' })).status, 200);
+    assert.equal([await word('mine'), await word('twin')], ['two', 'one']);
+    writeFileSync(join(house.folder, 'mine', 'plugin.yaml'), 'run: no list\n');
+    const refused = await house.ask('/api/plugins/mine/restart', { method: 'POST' });
+    assert.is(refused.status, 422);
+    assert.match(String((refused.body as { detail: string }).detail), /plugin\.yaml/);
+    assert.equal([await word('mine'), (await house.plugin('twin')).pid], ['two', pid]);
+    // A command that is not there, then mended: the mended one is not made to wait for the other's failures.
+    writeFileSync(join(house.folder, 'mine', 'plugin.yaml'), manifest('one.mjs').replace('node', './nothing'));
+    assert.is((await house.ask('/api/plugins/mine/restart', { method: 'POST' })).status, 503);
+    writeFileSync(join(house.folder, 'mine', 'plugin.yaml'), manifest('one.mjs'));
+    assert.is((await house.ask('/api/plugins/mine/restart', { method: 'POST' })).status, 200);
+    assert.is(await word('mine'), 'one');
   } finally {
     assert.equal(await house.dispose(), []);
   }

@@ -3,23 +3,14 @@ import { randomUUID } from 'node:crypto';
 import type { DesiredPlugin, Exit, History, Observed, ObservedProcess } from '../core/types.ts';
 import { afterExit, emptyHistory } from '../core/settle.ts';
 import { begin } from './begin.ts';
+import { openHealth } from './health.ts';
 import { prepareLaunch, writeConfig, type LaunchPlace } from './launch.ts';
 import { describeEnd, newLive, observed, type Live } from './live.ts';
 import { pickPort } from './ports.ts';
-import { figuresOf, probe, type ProbeAnswer } from './probe.ts';
 import { endLeftovers, hostBoot, isSame, monotonic_ms, sampleGroups, spawnProcess, stopGroup, TICKS_PER_S } from './process.ts';
 import type { IncarnationRow, Store } from './store.ts';
 import type { Traffic } from './traffic.ts';
 
-/** Probing a starting process: soon at first, so that a quick one is seen at once, then slower. */
-const START_PROBE_MIN_MS = 15;
-const START_PROBE_MAX_MS = 500;
-/** Probing a ready one. */
-const READY_PROBE_MS = 5_000;
-/** Own figures of a plugin are fetched this often. */
-const TELEMETRY_MS = 5_000;
-/** So many failed readiness probes in a row unroute; one lost answer does not. */
-const UNREADY_AFTER = 2;
 /** Faults of a start that only a change can mend; others (no memory, no descriptor) pass. */
 const STALLING_FAULTS = new Set(['ENOENT', 'EACCES', 'ENOEXEC', 'ENOTDIR']);
 const KILL_GRACE_MS = 500;
@@ -63,6 +54,7 @@ export type LocalOptions = LaunchPlace & {
 export function openLocal(options: LocalOptions): Runtime {
   const { store, poke, event } = options;
   const lives = new Map<string, Live>();
+  const health = openHealth({ ...options, inbound: options.secrets.inbound });
   const bootId = hostBoot().bootId;
   let closing = false;
   /** The processes are the next bkg's: nothing of them is touched or noted any more. */
@@ -93,7 +85,7 @@ export function openLocal(options: LocalOptions): Runtime {
     event('PluginStarted', live.plugin, `process ${live.pid} on port ${live.port}`);
     poke();
     if (live.stop !== null) ending(live);
-    else watch(live, START_PROBE_MIN_MS);
+    else health.follow(live);
   }
 
   /** Takes over what an earlier bkg left running, ends what cannot be told apart, counts what died unseen. */
@@ -104,7 +96,7 @@ export function openLocal(options: LocalOptions): Runtime {
       Object.assign(live, identity, { port: row.port, ready: row.ready_ms, phase: row.ready_ms === null ? 'starting' : 'ready', awaited: monotonic_ms() });
       lives.set(live.incarnation, live);
       event('PluginAdopted', live.plugin, `process ${live.pid} was found running and taken over`);
-      watch(live, START_PROBE_MIN_MS);
+      health.follow(live);
       return;
     }
     // By its mark alone: the number of what died unseen may be another group's by now.
@@ -115,58 +107,7 @@ export function openLocal(options: LocalOptions): Runtime {
     remember({ slot: row.slot, plugin: row.plugin, specHash: row.spec_hash, started: row.started_ms }, { exit: { ...UNSEEN, at: now }, expected: false, failure: null, readyFor_ms: row.ready_ms === null ? null : now - row.ready_ms });
   }
 
-  // ─── Watching ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  function watch(live: Live, within_ms: number): void {
-    if (live.timer !== null) clearTimeout(live.timer);
-    live.timer = setTimeout(() => { begin(() => look(live, within_ms), (error) => { options.broken(error); watch(live, START_PROBE_MAX_MS); }); }, within_ms);
-    live.timer.unref();
-  }
-
-  async function look(live: Live, waited_ms: number): Promise<void> {
-    if (live.exit !== null || live.stop !== null) return;
-    const declared = options.declaredOf(live.plugin) ?? live.declared;
-    if (declared === null) return watch(live, START_PROBE_MAX_MS);
-    const inbound = options.secrets.inbound(live.incarnation);
-    const answer = await probe({ port: live.port, path: declared.ready.path, inbound });
-    if (live.exit !== null || live.stop !== null) return;
-    judge(live, answer);
-    if (declared.live !== null && live.ready !== null) {
-      const alive = await probe({ port: live.port, path: declared.live.path, inbound });
-      if (alive.kind === 'refused') live.liveFailures += 1;
-      else if (alive.kind === 'ok') live.liveFailures = 0;
-    }
-    if (live.phase === 'ready' && declared.telemetryPath !== null && monotonic_ms() - live.lastTelemetry >= TELEMETRY_MS) {
-      live.lastTelemetry = monotonic_ms();
-      const told = await probe({ port: live.port, path: declared.telemetryPath, inbound });
-      if (told.kind === 'ok') live.own = figuresOf(told.body);
-    }
-    watch(live, live.phase === 'ready' ? READY_PROBE_MS : Math.min(START_PROBE_MAX_MS, Math.max(START_PROBE_MIN_MS, waited_ms * 1.5)));
-  }
-
-  function judge(live: Live, answer: ProbeAnswer): void {
-    if (answer.kind === 'unknown') return;
-    if (answer.kind === 'ok') {
-      live.probe = null;
-      live.unreadyProbes = 0;
-      if (live.phase === 'ready') return;
-      if (live.ready === null) {
-        live.ready = monotonic_ms();
-        store.ready(live.incarnation, live.ready);
-        event('PluginReady', live.plugin, `it answers on port ${live.port}, ${Math.round(live.ready - live.started)} ms after its start`);
-      }
-      live.phase = 'ready';
-      poke();
-      return;
-    }
-    live.probe = answer.said;
-    live.unreadyProbes += 1;
-    if (live.phase === 'ready' && live.unreadyProbes >= UNREADY_AFTER) {
-      live.phase = 'unready';
-      event('PluginUnhealthy', live.plugin, answer.said);
-      poke();
-    }
-  }
+  // ─── Measuring ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   function heartbeat(): void {
     const running = [...lives.values()].filter((live) => live.pid > 0 && live.exit === null);
