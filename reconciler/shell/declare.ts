@@ -20,11 +20,10 @@ export const revisionOf = (text: string | Uint8Array): string => createHash('sha
 export function parseText(text: string): Parsed {
   // A LineCounter must be fresh for each parse: it only ever grows.
   const lines = new LineCounter();
-  const doc = parseDocument(text, { lineCounter: lines, prettyErrors: false, intAsBigInt: true });
+  const doc = parseDocument(text, { lineCounter: lines, prettyErrors: false, intAsBigInt: true, uniqueKeys: false });
   const locate = (pointer: string): Place | null => locateIn(doc, lines, pointer);
-  // What comes after a mistake of form is mostly its consequence; keys that stand twice are each a mistake of their own.
-  const repeated = doc.errors.filter((error) => error.code === 'DUPLICATE_KEY');
-  const problems = (doc.errors.length > repeated.length ? doc.errors.filter((error) => !repeated.includes(error)).slice(0, 1) : repeated).map((error) => syntaxProblem(error, { lines, text }));
+  // What comes after a mistake of form is mostly its consequence.
+  const problems = doc.errors.slice(0, 1).map((error) => syntaxProblem(error, { lines, text }));
   if (problems.length > 0) return { value: null, problems, locate };
   const reading: Reading = { doc, lines, problems: [], aliasNodes: 0, path: [], open: new Set() };
   const value = read(reading, doc.contents);
@@ -51,8 +50,13 @@ function read(reading: Reading, node: unknown): Json {
   if (isSeq(node)) return node.items.map((item, index) => below(reading, String(index), item));
   if (!isMap(node)) return null;
   const out: Record<string, Json> = {};
+  // The library compares each key with all before it: seconds for ten thousand.
+  const places = new Map<string, unknown>();
   for (const pair of node.items) {
     const key = isScalar(pair.key) ? keyText(pair.key) : null;
+    const first = key === null ? undefined : places.get(key);
+    if (first !== undefined) note(reading, pair.key, ['YamlSyntax', `The key ${key} stands twice: here and on line ${lineOf(reading, first)}.`, 'Keep one of the two.']);
+    else if (key !== null) places.set(key, pair.key);
     if (key === null) note(reading, pair.key, ['KeyNotText', 'A key must be a plain word.', null]);
     else if (key === '<<') note(reading, pair.key, ['MergeKey', 'Merge keys (<<) are not supported: what they mean differs between programs.', 'Write the keys out.']);
     else define(out, key, below(reading, key, pair.value));
@@ -107,6 +111,8 @@ function fillSections(value: Json): Json {
 
 // ─── Places and problems ────────────────────────────────────────────────────────────────────────────────────────────────
 
+const lineOf = (reading: Reading, node: unknown): number => reading.lines.linePos((node as ParsedNode | null)?.range?.[0] ?? 0).line;
+
 function note(reading: Reading, node: unknown, said: readonly [code: string, message: string, hint: string | null]): void {
   const offset = (node as ParsedNode | null)?.range?.[0] ?? 0;
   const at = reading.lines.linePos(offset);
@@ -114,7 +120,6 @@ function note(reading: Reading, node: unknown, said: readonly [code: string, mes
 }
 
 const HINTS: Readonly<Record<string, string>> = {
-  DUPLICATE_KEY: 'Keep one of the two.',
   TAB_AS_INDENT: 'Indent with spaces.',
   BAD_INDENT: 'Keys of one level start in the same column.',
   MULTIPLE_DOCS: 'Only one document may stand in the file: remove the line "---".',
