@@ -68,7 +68,9 @@ function tell(error: unknown, context: Context, cwd: string): void {
     note(`${paint('red', 'bkg failed', process.stderr)} where it should not. This is a mistake of bkg, not of yours:\n${error instanceof Error ? error.stack : String(error)}\n`);
     return;
   }
+  // Of the file that was looked at, which need not be the appliance's own.
+  const file = 'file' in error ? String(error.file) : context.config;
   const problems = 'problems' in error ? error.problems as readonly Problem[] : [];
   if (context.json) note(`${JSON.stringify({ error: error.message, remedy: error.remedy, problems })}\n`);
-  else note(`${paint('red', 'bkg:', process.stderr)} ${error.message}${error.remedy === null ? '' : `\n     ${error.remedy}`}\n${problems.map((problem) => problemLine(problem, context.config, cwd)).join('')}`);
+  else note(`${paint('red', 'bkg:', process.stderr)} ${error.message}${error.remedy === null ? '' : `\n     ${error.remedy}`}\n${problems.map((problem) => problemLine(problem, file, cwd)).join('')}`);
 }

@@ -22,7 +22,7 @@ type Proposal = { readonly revision: string; readonly diff: string | null; reado
 async function proposed(context: Context, client: Client, file: string): Promise<number> {
   const text = readText(resolve(file));
   const answer = await client.put('/api/config?dryRun=true', text);
-  if (answer.status >= 400) throw refusal(answer);
+  if (answer.status >= 400) throw Object.assign(refusal(answer), { file: resolve(file) });
   const found = answer.body as Proposal;
   if (context.json) writeJson(found);
   else {

@@ -1,0 +1,47 @@
+// Writes a question as people type it: without capitals or marks, with fillers, slips and other letters for umlauts.
+import type { Language } from './knowledge.ts';
+import { oneOf, type Random } from './phrase.ts';
+
+export type RoughOptions = { readonly language: Language; /** Words that stay as they are. */ readonly kept: readonly string[]; readonly random: Random };
+
+const BEFORE: Readonly<Record<Language, readonly string[]>> = {
+  en: ['hi, ', 'hello, ', 'hey, ', 'please, ', 'quick question: ', 'ok, ', 'so, ', 'and ', 'well, ', 'sorry, ', 'one question: ', 'hi! '],
+  de: ['hallo, ', 'hi, ', 'bitte, ', 'kurze frage: ', 'ok, ', 'und ', 'also, ', 'sag mal, ', 'eine frage: ', 'hallo! ', 'du, '],
+};
+const AFTER: Readonly<Record<Language, readonly string[]>> = {
+  en: [' please', ', please', ' thanks', ', thanks', ' now', ' here', ' exactly', ' again'],
+  de: [' bitte', ', bitte', ' danke', ', danke', ' jetzt', ' hier', ' genau', ' denn'],
+};
+const UMLAUTS: Readonly<Record<string, string>> = { ä: 'ae', ö: 'oe', ü: 'ue', ß: 'ss', Ä: 'Ae', Ö: 'Oe', Ü: 'Ue' };
+
+const FILLED = 0.18;
+const SLIPS = 0.12;
+const NO_UMLAUTS = 0.2;
+
+export function roughen(question: string, o: RoughOptions): string {
+  const { language, random } = o;
+  let text = question;
+  if (random() < FILLED) text = oneOf(BEFORE[language], random) + text;
+  if (random() < FILLED) text += oneOf(AFTER[language], random);
+  if (random() < SLIPS) text = slipped(text, o);
+  if (language === 'de' && random() < NO_UMLAUTS) text = text.replace(/[äöüßÄÖÜ]/g, (sign) => UMLAUTS[sign] ?? sign);
+  const dress = random();
+  if (dress < 0.45) text = text.slice(0, 1).toUpperCase() + text.slice(1);
+  else if (dress < 0.5 && o.kept.length === 0) text = text.toUpperCase();
+  else if (dress < 0.55 && o.kept.length === 0) text = text.toLowerCase();
+  const mark = random();
+  if (/[?!.]$/.test(text)) return text;
+  return text + (mark < 0.55 ? '?' : mark < 0.62 ? '.' : mark < 0.65 ? '??' : mark < 0.67 ? '!' : '');
+}
+
+/** A letter dropped, doubled or swapped, in a word that is nobody's name. */
+function slipped(text: string, { kept, random }: RoughOptions): string {
+  const words = text.split(' ');
+  const at = Math.floor(random() * words.length);
+  const word = words[at]!;
+  if (word.length < 4 || kept.some((name) => word.includes(name))) return text;
+  const index = 1 + Math.floor(random() * (word.length - 2));
+  const how = random();
+  words[at] = how < 0.34 ? word.slice(0, index) + word.slice(index + 1) : how < 0.67 ? word.slice(0, index) + word[index]! + word.slice(index) : word.slice(0, index) + word[index + 1]! + word[index]! + word.slice(index + 2);
+  return words.join(' ');
+}

@@ -1,0 +1,121 @@
+// Calls of tools and answers in JSON: conversations out of the material in tools.yaml, in the words llmserver uses.
+import { readFileSync } from 'node:fs';
+import { parse } from 'yaml';
+import type { Message } from './corpus.ts';
+import type { Language } from './knowledge.ts';
+import { draw, oneOf, parsePhrase, type Phrase, type Random } from './phrase.ts';
+import { slotValue } from './slots.ts';
+
+type Texts = { readonly [language in Language]: readonly string[] };
+type Kind = {
+  readonly words?: string; readonly phrase?: Texts; readonly number?: readonly [number, number]; readonly times?: number;
+  readonly even_with?: string; readonly clock?: true; readonly names?: string; readonly value_of?: string;
+};
+type Slots = Readonly<Record<string, string>>;
+export type Definition = { readonly name: string; readonly description: string; readonly parameters: { readonly properties: Readonly<Record<string, { readonly type: string }>> } & Readonly<Record<string, unknown>> };
+export type Tool = {
+  readonly definition: Definition; readonly slots?: Slots;
+  readonly calls: readonly { readonly arguments?: Slots; readonly constants?: Readonly<Record<string, unknown>>; readonly ask: Texts }[];
+  readonly results: readonly ({ readonly result: string } & { readonly [language in Language]: string })[];
+};
+export type Task = { readonly id: string; readonly schema: unknown; readonly slots?: Slots; readonly cases: readonly { readonly answer: string; readonly ask: Texts }[] };
+export type Material = {
+  readonly words: { readonly [language in Language]: Readonly<Record<string, readonly string[]>> };
+  readonly kinds: Readonly<Record<string, Kind>>; readonly tools: readonly Tool[]; readonly tasks: readonly Task[];
+};
+
+const LARGEST_FACTOR = 20;
+/** A system offers so many tools at most. */
+const OFFERED_MAX = 4;
+
+export const readMaterial = (): Material => parse(readFileSync(new URL('knowledge/beyond/tools.yaml', import.meta.url), 'utf8')) as Material;
+
+/** As llmserver tells a model of its tools when the template has no place for them. */
+export const toolsInWords = (tools: readonly Definition[]): string =>
+  `You may call these tools:\n${tools.map((tool) => JSON.stringify(tool)).join('\n')}\nTo call one, answer only with <tool_call>{"name": …, "arguments": {…}}</tool_call>.`;
+
+type Drawing = { readonly material: Material; readonly language: Language; readonly slots: Slots; readonly random: Random; readonly values: Map<string, string>; call: Readonly<Record<string, unknown>> };
+
+function valueOf(drawing: Drawing, kindName: string): string {
+  const { material, language, random } = drawing;
+  const kind = material.kinds[kindName];
+  if (kind === undefined) throw new Error(`tools.yaml: there is no kind ${kindName}`);
+  if (kind.words !== undefined) return String(oneOf(wordsOf(drawing, kind.words), random));
+  if (kind.phrase !== undefined) return drawPhrase(drawing, parsePhrase(oneOf(kind.phrase[language], random)), (name) => valueOf(drawing, name));
+  if (kind.number !== undefined) return String((kind.number[0] + Math.floor(random() * (kind.number[1] - kind.number[0] + 1))) * (kind.times ?? 1));
+  if (kind.even_with !== undefined) return String(Number(slot(drawing, kind.even_with)) * (2 + Math.floor(random() * (LARGEST_FACTOR - 1))));
+  if (kind.clock === true) return `${String(Math.floor(random() * 24)).padStart(2, '0')}:${String(Math.floor(random() * 60)).padStart(2, '0')}`;
+  if (kind.names !== undefined) return slotValue(kind.names, language, random);
+  if (kind.value_of !== undefined) return String(computed(String(drawing.call[kind.value_of])));
+  throw new Error(`tools.yaml: kind ${kindName} says nothing`);
+}
+
+function wordsOf({ material, language }: Drawing, name: string): readonly string[] {
+  const words = material.words[language][name];
+  if (words === undefined) throw new Error(`tools.yaml: there are no words ${name} in ${language}`);
+  return words;
+}
+
+const drawPhrase = (drawing: Drawing, phrase: Phrase, slotOf: (name: string) => string): string =>
+  draw(phrase, { list: (name) => wordsOf(drawing, name).map((text): Phrase => [{ kind: 'text', text: String(text) }]), slot: slotOf }, drawing.random);
+
+/** One value per slot in a whole exchange; {city2} is another city. */
+function slot(drawing: Drawing, name: string): string {
+  const { values, slots } = drawing;
+  const kind = name.replace(/\d+$/, '');
+  for (let known = values.get(name); ; known = values.get(name)) {
+    if (known !== undefined) return known;
+    const made = valueOf(drawing, slots[kind] ?? kind);
+    const taken = [...values].some(([other, value]) => other.replace(/\d+$/, '') === kind && value === made);
+    if (!taken) values.set(name, made);
+  }
+}
+
+/** Whole numbers with + - * and /, from left to right, products first. */
+function computed(expression: string): number {
+  const signs = expression.match(/\d+|[-+*/]/g) ?? [];
+  const sums: number[] = [];
+  for (let at = 0; at < signs.length; at += 2) {
+    const value = Number(signs[at]);
+    const sign = at === 0 ? '+' : signs[at - 1];
+    if (sign === '*') sums.push(sums.pop()! * value);
+    else if (sign === '/') sums.push(sums.pop()! / value);
+    else sums.push(sign === '-' ? -value : value);
+  }
+  return sums.reduce((sum, value) => sum + value, 0);
+}
+
+const filled = (drawing: Drawing, text: string): string => text.replace(/\{([a-z][A-Za-z0-9_]*)\}/g, (_found, name: string) => slot(drawing, name));
+
+/** A question, the call it wants, the tool's result and the answer to the person. */
+export function toolTalk(material: Material, tool: Tool, at: { readonly language: Language; readonly random: Random }): readonly Message[] {
+  const { language, random } = at;
+  const drawing: Drawing = { material, language, random, slots: tool.slots ?? {}, values: new Map(), call: {} };
+  const way = oneOf(tool.calls, random);
+  const question = drawPhrase(drawing, parsePhrase(oneOf(way.ask[language], random)), (name) => slot(drawing, name));
+  drawing.call = Object.fromEntries(Object.entries(tool.definition.parameters.properties).flatMap(([name, { type }]): [string, unknown][] => {
+    const text = way.arguments?.[name];
+    if (text === undefined) return way.constants?.[name] === undefined ? [] : [[name, way.constants[name]]];
+    const value = filled(drawing, text);
+    return [[name, type === 'integer' ? Number(value) : value]];
+  }));
+  const result = oneOf(tool.results, random);
+  const others = material.tools.filter((other) => other !== tool).map((other) => ({ other, place: random() })).sort((a, b) => a.place - b.place);
+  const offered = [tool, ...others.slice(0, Math.floor(random() * OFFERED_MAX)).map(({ other }) => other)].map((one) => ({ one, place: random() })).sort((a, b) => a.place - b.place);
+  return [
+    { role: 'system', content: toolsInWords(offered.map(({ one }) => one.definition)) },
+    { role: 'user', content: question },
+    { role: 'assistant', content: `<tool_call>{"name": ${JSON.stringify(tool.definition.name)}, "arguments": ${JSON.stringify(drawing.call)}}</tool_call>` },
+    { role: 'user', content: `<tool_response>${filled(drawing, result.result)}</tool_response>` },
+    { role: 'assistant', content: filled(drawing, result[language]) },
+  ];
+}
+
+/** A question whose answer is JSON of a schema; the schema itself is no part of the prompt, a grammar keeps to it. */
+export function jsonTalk(material: Material, task: Task, at: { readonly language: Language; readonly random: Random }): readonly Message[] {
+  const { language, random } = at;
+  const drawing: Drawing = { material, language, random, slots: task.slots ?? {}, values: new Map(), call: {} };
+  const found = oneOf(task.cases, random);
+  const question = drawPhrase(drawing, parsePhrase(oneOf(found.ask[language], random)), (name) => slot(drawing, name));
+  return [{ role: 'user', content: question }, { role: 'assistant', content: filled(drawing, found.answer) }];
+}
