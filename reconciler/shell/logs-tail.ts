@@ -70,14 +70,14 @@ export function openTail(order: TailOrder) {
     const end = place.base + facts.size;
     const flood = end - offset > BEHIND_BYTES;
     if (flood) passOver(end - SLICE_BYTES, 'they came faster than they can be shown; the newest are kept in the log');
-    const read = end > offset ? await readSlice(file, { end, at_ms: Math.min(Date.now(), facts.mtimeMs) }) : 0;
+    const read = end > offset ? await readSlice(file, { base: place.base, end, at_ms: Math.min(Date.now(), facts.mtimeMs) }) : 0;
     if (end - place.begin > HELD_BYTES && monotonic_ms() - rotated_ms > ROTATE_PAUSE_MS) await giveBack();
     return flood ? 'flood' : read === 0 ? 'nothing' : end > offset ? 'behind' : 'moved';
   }
 
-  async function readSlice(from: FileHandle, to: { readonly end: number; readonly at_ms: number }): Promise<number> {
+  async function readSlice(from: FileHandle, to: { readonly base: number; readonly end: number; readonly at_ms: number }): Promise<number> {
     const slice = Buffer.alloc(Math.min(SLICE_BYTES, to.end - offset));
-    const { bytesRead } = await from.read(slice, 0, slice.length, offset - place.base).catch(() => ({ bytesRead: 0 }));
+    const { bytesRead } = await from.read(slice, 0, slice.length, offset - to.base).catch(() => ({ bytesRead: 0 }));
     if (bytesRead === 0) return 0;
     let start = offset - rest.length;
     remember(start, to.at_ms);
@@ -123,10 +123,22 @@ export function openTail(order: TailOrder) {
   async function giveBack(): Promise<void> {
     rotated_ms = monotonic_ms();
     // A full disk may keep a copy from being made: tried again a moment later.
+    const { base } = place;
     const result = await rotate(order.path, place).catch(() => null);
     if (result === null) return;
     place = { begin: result.begin, base: result.base };
-    if (result.cut) passOver(place.base, 'the log was cut, and what was written at that moment is lost');
+    if (!result.cut) return;
+    await readCopy(base);
+    passOver(place.base, 'the log was cut, and what was written at that moment is lost');
+  }
+
+  /** What was not told before the cut lies in the copy that was made of it: the newest of that is told, it may be the last there is. */
+  async function readCopy(base: number): Promise<void> {
+    const end = place.base;
+    if (end - offset > SLICE_BYTES) passOver(end - SLICE_BYTES, 'they came faster than they can be shown; the newest are kept in the log');
+    const copy = await open(`${order.path}.${base}`, 'r').catch(() => null);
+    while (copy !== null && offset < end && (await readSlice(copy, { base, end, at_ms: Date.now() })) > 0);
+    await copy?.close();
   }
 
   /** The last line of an ended process may have no end. */
