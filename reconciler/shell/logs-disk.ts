@@ -68,21 +68,23 @@ function punch(path: string, hole: { readonly from: number; readonly to: number 
 
 /** Copies what is there beside it, then cuts the file: what is written between the two is lost, which is why holes are better. */
 async function cut(path: string, base: number): Promise<Rotation> {
+  const name = basename(path);
+  const earlier = (await readdir(dirname(path))).map((file) => (file.startsWith(`${name}.`) ? file.slice(name.length + 1) : '')).filter((part) => /^\d+$/.test(part)).map(Number).sort((a, b) => b - a);
+  // First, so that what is no longer kept does not lie beside the copy.
+  let kept = (await stat(path)).size;
+  let begin = base;
+  for (const at of earlier) {
+    const file = `${path}.${at}`;
+    const size = await stat(file).then((facts) => facts.size, () => 0);
+    if (kept < KEEP_BYTES) begin = at;
+    else await rm(file, { force: true });
+    kept += size;
+  }
   const copy = `${path}.${base}`;
   await copyFile(path, `${copy}.new`);
   const late = await appendRest(path, `${copy}.new`);
   await rename(`${copy}.new`, copy);
   await truncate(path, 0);
-  const name = basename(path);
-  const earlier = (await readdir(dirname(path))).map((file) => (file.startsWith(`${name}.`) ? file.slice(name.length + 1) : '')).filter((part) => /^\d+$/.test(part)).map(Number).sort((a, b) => b - a);
-  let kept = 0;
-  let begin = base + late;
-  for (const at of earlier) {
-    const file = `${path}.${at}`;
-    if (kept < KEEP_BYTES) begin = at;
-    else await rm(file, { force: true });
-    kept += await stat(file).then((facts) => facts.size, () => 0);
-  }
   return { begin, base: base + late, cut: true };
 }
 

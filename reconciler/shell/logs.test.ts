@@ -138,21 +138,15 @@ for (const kind of ['holes', 'cuts'] as const) {
       const shown = flood.filter((record) => record.fields === null);
       const numbers = shown.map((record) => Number(/^line (\d+) x{80}$/.exec(record.message)?.[1]));
       assert.ok(numbers.every((number, index) => number > (numbers[index - 1] ?? -1)), 'whole lines, in order');
-      // The last cut may fall on the very end: then the newest lines are those it lost.
-      const newest = numbers.at(-1) ?? -1;
-      if (kind === 'holes') assert.is(newest, over.lines - 1, 'up to the newest');
-      else assert.ok(newest > over.lines * 0.95, `${newest} of ${over.lines}`);
+      assert.is(numbers.at(-1), over.lines - 1, 'up to the newest');
       assert.ok(shown.every((record, index) => record.offset > (shown[index - 1]?.offset ?? -1)), 'places never repeat');
       const accounted = shown.reduce((sum, record) => sum + record.message.length + 1, 0) + gaps.reduce((sum, record) => sum + Number(record.fields?.['gap']), 0);
       if (kind === 'holes') assert.is(accounted, over.bytes);
       else assert.ok(accounted <= over.bytes && accounted > over.bytes / 2, 'a cut loses only what was written at that moment');
-      // A copy is as large as what it copies, and what comes while it is made depends on the machine.
-      assert.ok(most < over.bytes * 0.9 && (kind === 'cuts' || most < HELD_BYTES * 3), `${most} of ${over.bytes} bytes lay on disk at once`);
+      assert.ok(most < over.bytes * 0.8 && most < HELD_BYTES * 3, `${most} of ${over.bytes} bytes lay on disk at once`);
       const back = await read(place, { limit: 500 });
       const last = back.filter((record) => record.stream === 'stdout').map((record) => Number(/^line (\d+) /.exec(record.message)?.[1]));
-      // A cut may have fallen among the newest lines as well: then some are missing in between, none is out of order.
-      if (kind === 'holes') assert.equal(last, Array.from({ length: last.length }, (_, index) => newest + 1 - last.length + index));
-      else assert.ok(last.every((number, index) => number > (last[index - 1] ?? -1)) && last.at(-1) === newest, `${last[0]} to ${last.at(-1)}, told up to ${newest}`);
+      assert.equal(last, Array.from({ length: last.length }, (_, index) => over.lines - last.length + index));
       assert.ok(last.length >= 499);
       assert.ok(shown.at(-1)?.offset === back.filter((record) => record.stream === 'stdout').at(-1)?.offset, 'a place means the same line in both');
     } finally {
