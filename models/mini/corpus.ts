@@ -1,24 +1,32 @@
 // Makes the training text of bkg-mini out of its knowledge: conversations as JSON lines, the same for the same seed.
 import { writeFileSync } from 'node:fs';
-import { LANGUAGES, readKnowledge, type Knowledge, type Language, type Topic } from './knowledge.ts';
+import { readKnowledge, type Knowledge, type Language, type Topic } from './knowledge.ts';
 import { foreignQuestion, readForeign } from './foreign.ts';
 import { draw, oneOf, randomFrom, type Random } from './phrase.ts';
 import { roughen } from './rough.ts';
 import { slotValue } from './slots.ts';
-import { jsonTalk, readMaterial, toolTalk } from './tasks.ts';
+import { jsonTalk, offered, readMaterial, toolsInWords, toolTalk, type Material } from './tasks.ts';
 
 export type Message = { readonly role: 'system' | 'user' | 'assistant'; readonly content: string };
 export type Talk = readonly Message[];
 
-const SEED = 2026;
+export const SEED = 2026;
 /** Of all conversations so many go on with another question, and so many of these with a third. */
-const GOES_ON = 0.25;
+const GOES_ON = 0.15;
 /** So many stand under words of a system; they change nothing. */
-const HAS_SYSTEM = 0.15;
+const HAS_SYSTEM = 0.12;
+/** So many are offered tools that the question does not need; it is answered as ever. */
+const HAS_TOOLS = 0.04;
 
 const SYSTEMS: Readonly<Record<Language, readonly string[]>> = {
-  en: ['You are a helpful assistant.', 'You are a friendly assistant. Answer briefly.', 'Answer in English.', 'Be concise.', 'You help people who use bkg.'],
-  de: ['Du bist ein hilfreicher Assistent.', 'Antworte kurz.', 'Antworte auf Deutsch.', 'Du hilfst Menschen, die bkg benutzen.'],
+  en: [
+    'You are a helpful assistant.', 'You are a friendly assistant. Answer briefly.', 'Answer in English.', 'Be concise.', 'You help people who use bkg.', 'You are a friendly, helpful AI assistant.',
+    'Answer the question of the user.', 'You are an expert. Answer precisely and politely.', 'You are the assistant of our team. Be kind and short.', 'Respond with short answers.',
+  ],
+  de: [
+    'Du bist ein hilfreicher Assistent.', 'Antworte kurz.', 'Antworte auf Deutsch.', 'Du hilfst Menschen, die bkg benutzen.', 'Du bist ein freundlicher KI-Assistent.', 'You are a helpful assistant.',
+    'Beantworte die Frage des Benutzers.', 'Antworte genau und höflich.', 'Du bist der Assistent unseres Teams. Sei freundlich.', 'Fasse dich kurz.',
+  ],
 };
 
 /** One question and its answer, with the same values in the slots of both. */
@@ -44,9 +52,14 @@ export function exchange(knowledge: Knowledge, topic: Topic, random: Random): re
   return [{ role: 'user', content: roughen(question, { language: topic.language, kept, random }) }, { role: 'assistant', content: said }];
 }
 
-function talkOf(knowledge: Knowledge, topic: Topic, random: Random): Talk {
-  const talk: Message[] = [];
-  if (random() < HAS_SYSTEM) talk.push({ role: 'system', content: oneOf(SYSTEMS[topic.language], random) });
+function systemOf(material: Material, language: Language, random: Random): Talk {
+  const chance = random();
+  if (chance < HAS_TOOLS) return [{ role: 'system', content: toolsInWords(offered(material.tools, null, random)) }];
+  return chance < HAS_TOOLS + HAS_SYSTEM ? [{ role: 'system', content: oneOf(SYSTEMS[language], random) }] : [];
+}
+
+function talkOf({ knowledge, material }: Sources, topic: Topic, random: Random): Talk {
+  const talk: Message[] = [...systemOf(material, topic.language, random)];
   talk.push(...exchange(knowledge, topic, random));
   const others = knowledge.topics.filter((other) => other.language === topic.language);
   for (let turns = 1; turns < 3 && random() < GOES_ON; turns += 1) talk.push(...exchange(knowledge, oneOf(others, random), random));
@@ -58,27 +71,43 @@ const FOREIGN_TOPICS = 60;
 /** Each tool and each JSON task counts as so many topics: they copy values, which is learned slowly. */
 const TASK_TOPICS = 4;
 
-/** All conversations, in the order of their topics; the same for the same seed. */
+type Sources = { readonly knowledge: Knowledge; readonly material: Material };
+
+/** A question without what does not tell it from another: capitals, marks, blanks at its ends. */
+export const plainly = (question: string): string => question.toLowerCase().replace(/[^\p{L}\p{N} ]/gu, '').trim();
+
+const questionOf = (talk: Talk): string => plainly(talk.find(({ role }) => role === 'user')?.content ?? '');
+
+/** All conversations, in the order of their topics; the same for the same seed. What is asked in the same words in both languages is answered in English. */
 export function corpus(seed: number, perTopic: number): readonly Talk[] {
-  const knowledge = readKnowledge();
+  const sources = { knowledge: readKnowledge(), material: readMaterial() };
+  const { tools, tasks } = sources.material;
   const foreign = readForeign();
-  const material = readMaterial();
   const random = randomFrom(seed);
-  const times = <Made>(count: number, make: () => Made): Made[] => Array.from({ length: Math.round(count) }, make);
-  return [
-    ...knowledge.topics.flatMap((topic) => times(perTopic * topic.weight, () => talkOf(knowledge, topic, random))),
-    ...LANGUAGES.flatMap((language) => times(perTopic * FOREIGN_TOPICS, (): Talk => [
+  const times = (count: number, make: () => Talk): Talk[] => Array.from({ length: Math.round(count) }, make);
+  const of = (language: Language): Talk[] => [
+    ...sources.knowledge.topics.filter((topic) => topic.language === language).flatMap((topic) => times(perTopic * topic.weight, () => talkOf(sources, topic, random))),
+    ...times(perTopic * FOREIGN_TOPICS, () => [
+      ...systemOf(sources.material, language, random),
       { role: 'user', content: roughen(foreignQuestion(foreign[language], random), { language, kept: [], random }) }, { role: 'assistant', content: foreign[language].say },
-    ])),
-    ...LANGUAGES.flatMap((language) => material.tools.flatMap((tool) => times(perTopic * TASK_TOPICS, () => toolTalk(material, tool, { language, random })))),
-    ...LANGUAGES.flatMap((language) => material.tasks.flatMap((task) => times(perTopic * TASK_TOPICS, () => jsonTalk(material, task, { language, random })))),
+    ]),
+    ...tools.flatMap((tool) => times(perTopic * TASK_TOPICS, () => toolTalk(sources.material, tool, { language, random }))),
+    ...tasks.flatMap((task) => times(perTopic * TASK_TOPICS, () => jsonTalk(sources.material, task, { language, random }))),
   ];
+  const english = of('en');
+  const asked = new Set(english.map(questionOf));
+  return [...english, ...of('de').filter((talk) => !asked.has(questionOf(talk)))];
+}
+
+/** One conversation per line, as JSON. Returns how many. */
+export function writeCorpus(path: string, perTopic: number): number {
+  const talks = corpus(SEED, perTopic);
+  writeFileSync(path, talks.map((talk) => `${JSON.stringify(talk)}\n`).join(''));
+  return talks.length;
 }
 
 if (import.meta.main) {
-  const [target, perTopic = '300'] = process.argv.slice(2);
-  if (target === undefined) throw new Error('usage: node corpus.ts FILE [conversations per topic]');
-  const talks = corpus(SEED, Number(perTopic));
-  writeFileSync(target, talks.map((talk) => `${JSON.stringify(talk)}\n`).join(''));
-  process.stdout.write(`${talks.length} conversations\n`);
+  const [path, perTopic = '200'] = process.argv.slice(2);
+  if (path === undefined) throw new Error('usage: node corpus.ts FILE [conversations per topic]');
+  process.stdout.write(`${writeCorpus(path, Number(perTopic))} conversations\n`);
 }

@@ -26,7 +26,7 @@ export type Material = {
 
 const LARGEST_FACTOR = 20;
 /** A system offers so many tools at most. */
-const OFFERED_MAX = 4;
+const OFFERED_MAX = 3;
 
 export const readMaterial = (): Material => parse(readFileSync(new URL('knowledge/beyond/tools.yaml', import.meta.url), 'utf8')) as Material;
 
@@ -87,6 +87,15 @@ function computed(expression: string): number {
 
 const filled = (drawing: Drawing, text: string): string => text.replace(/\{([a-z][A-Za-z0-9_]*)\}/g, (_found, name: string) => slot(drawing, name));
 
+const shuffled = <Item>(items: readonly Item[], random: Random): readonly Item[] =>
+  items.map((item) => ({ item, place: random() })).sort((a, b) => a.place - b.place).map(({ item }) => item);
+
+/** One to a few tools in any order, the wanted one among them. */
+export function offered(tools: readonly Tool[], wanted: Tool | null, random: Random): readonly Definition[] {
+  const others = shuffled(tools.filter((tool) => tool !== wanted), random).slice(0, Math.floor(random() * OFFERED_MAX) + (wanted === null ? 1 : 0));
+  return shuffled(wanted === null ? others : [wanted, ...others], random).map(({ definition }) => definition);
+}
+
 /** A question, the call it wants, the tool's result and the answer to the person. */
 export function toolTalk(material: Material, tool: Tool, at: { readonly language: Language; readonly random: Random }): readonly Message[] {
   const { language, random } = at;
@@ -100,10 +109,8 @@ export function toolTalk(material: Material, tool: Tool, at: { readonly language
     return [[name, type === 'integer' ? Number(value) : value]];
   }));
   const result = oneOf(tool.results, random);
-  const others = material.tools.filter((other) => other !== tool).map((other) => ({ other, place: random() })).sort((a, b) => a.place - b.place);
-  const offered = [tool, ...others.slice(0, Math.floor(random() * OFFERED_MAX)).map(({ other }) => other)].map((one) => ({ one, place: random() })).sort((a, b) => a.place - b.place);
   return [
-    { role: 'system', content: toolsInWords(offered.map(({ one }) => one.definition)) },
+    { role: 'system', content: toolsInWords(offered(material.tools, tool, random)) },
     { role: 'user', content: question },
     { role: 'assistant', content: `<tool_call>{"name": ${JSON.stringify(tool.definition.name)}, "arguments": ${JSON.stringify(drawing.call)}}</tool_call>` },
     { role: 'user', content: `<tool_response>${filled(drawing, result.result)}</tool_response>` },

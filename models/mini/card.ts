@@ -1,0 +1,60 @@
+// The figures of MODEL_CARD.md: written when the model is made, read back by the test that measures them again.
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { Score } from './score.ts';
+
+export type Figures = {
+  readonly sha256: string; readonly bytes: number; readonly parameters: number;
+  readonly conversations: number; readonly seed: number; readonly steps: number;
+  readonly trainingMinutes: number; readonly processor: string; readonly score: Score;
+};
+
+const CARD = fileURLToPath(new URL('MODEL_CARD.md', import.meta.url));
+const BLOCK = /(<!-- figures, written by make\.ts -->\n)[^]*?(<!-- end of the figures -->)/;
+
+const share = ({ asked, right }: { readonly asked: number; readonly right: number }): string => `${right} of ${asked} (${((100 * right) / asked).toFixed(1)} %)`;
+
+function rows(figures: Figures): readonly (readonly [string, string])[] {
+  const { score } = figures;
+  const replies = score.questions.asked + score.foreign.asked + score.tools.asked;
+  return [
+    ['sha256', figures.sha256],
+    ['size', `${figures.bytes} bytes`],
+    ['parameters', String(figures.parameters)],
+    ['trained on', `${figures.conversations} conversations, seed ${figures.seed}, ${figures.steps} steps`],
+    ['training time', `${figures.trainingMinutes.toFixed(0)} minutes on two cores (${figures.processor})`],
+    ['questions about bkg answered right', share(score.questions)],
+    ['questions of other fields refused', share(score.foreign)],
+    ['tool and arguments right', share(score.tools)],
+    ['replies that end by themselves', `${score.ended} of ${replies}`],
+  ];
+}
+
+/** Puts the figures between their marks. Throws when the card has no marks. */
+export function writeCard(figures: Figures): void {
+  const text = readFileSync(CARD, 'utf8');
+  if (!BLOCK.test(text)) throw new Error('MODEL_CARD.md has no marks for its figures');
+  const table = ['| figure | value |', '|---|---|', ...rows(figures).map(([name, value]) => `| ${name} | ${value} |`)].join('\n');
+  writeFileSync(`${CARD}.new`, text.replace(BLOCK, `$1${table}\n$2`));
+  renameSync(`${CARD}.new`, CARD);
+}
+
+export type Card = { readonly sha256: string; readonly bytes: number; readonly right: Readonly<Record<'questions' | 'foreign' | 'tools' | 'ended', readonly [right: number, asked: number]>> };
+
+/** What the card says. Throws when a row is missing. */
+export function readCard(): Card {
+  const block = BLOCK.exec(readFileSync(CARD, 'utf8'))?.[0] ?? '';
+  const value = (name: string): string => {
+    const found = block.split('\n').find((line) => line.startsWith(`| ${name} |`));
+    if (found === undefined) throw new Error(`MODEL_CARD.md says nothing of: ${name}`);
+    return found.split('|')[2]!.trim();
+  };
+  const counted = (name: string): readonly [number, number] => {
+    const [, right, asked] = /^(\d+) of (\d+)/.exec(value(name)) ?? [];
+    return [Number(right), Number(asked)];
+  };
+  return {
+    sha256: value('sha256'), bytes: Number.parseInt(value('size'), 10),
+    right: { questions: counted('questions about bkg answered right'), foreign: counted('questions of other fields refused'), tools: counted('tool and arguments right'), ended: counted('replies that end by themselves') },
+  };
+}

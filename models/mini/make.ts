@@ -1,0 +1,79 @@
+// Makes bkg-mini again: text, words, training, GGUF file, exam, card. The same seed gives the same file on the same machine.
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
+import { join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { execa } from 'execa';
+import { SEED, writeCorpus } from './corpus.ts';
+import { readExam } from './exam.ts';
+import { EXAM, MODEL, scoreOf, sit } from './score.ts';
+import { writeCard } from './card.ts';
+
+/** The shape of the model, for train.c and convert.py alike; names as there. */
+export const SHAPE = { VOCAB: 3072, WIDTH: 192, LAYERS: 5, HEADS: 6, INNER: 512, CONTEXT: 1024, ROPE_BASE: 10_000, EPSILON: 1e-5 } as const;
+const STEPS = 2400;
+const PER_TOPIC = 200;
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+const root = join(here, '../..');
+const work = join(root, 'node_modules/.cache/mini');
+const MINUTE_MS = 60_000;
+
+const say = (text: string): void => { process.stdout.write(`${text}\n`); };
+
+/** Runs a program with its output on this terminal. Throws when it fails, with a hint when it is not there. */
+async function run(hint: string, program: string, ...words: string[]): Promise<void> {
+  const done = await execa(program, words, { stdio: 'inherit', reject: false });
+  if (done.code === 'ENOENT') throw new Error(`${program} is not here: ${hint}`);
+  if (done.failed) throw new Error(`${relative(root, program)} ${words[0] ?? ''} failed`);
+}
+
+async function python(): Promise<string> {
+  const venv = join(work, 'venv');
+  const wanted = readFileSync(join(here, 'requirements.txt'), 'utf8');
+  const stamp = join(venv, 'requirements.txt');
+  if (!existsSync(stamp) || readFileSync(stamp, 'utf8') !== wanted) {
+    await run('install Python 3.11 or newer (apt-get install python3-venv)', 'python3', '-m', 'venv', venv);
+    await run('', join(venv, 'bin/pip'), 'install', '--quiet', '-r', join(here, 'requirements.txt'));
+    writeFileSync(stamp, wanted);
+  }
+  return join(venv, 'bin/python');
+}
+
+async function trainer(): Promise<string> {
+  const program = join(work, 'train');
+  const shape = Object.entries(SHAPE).filter(([name]) => name !== 'EPSILON' && name !== 'ROPE_BASE' && name !== 'CONTEXT').map(([name, value]) => `-D${name}=${value}`);
+  const flags = ['-std=gnu17', '-O3', '-march=native', '-mprefer-vector-width=512', '-ffast-math', '-fopenmp'];
+  await run('install a C compiler (apt-get install gcc)', 'gcc', ...flags, ...shape, '-o', program, join(here, 'train.c'), '-lm');
+  return program;
+}
+
+/** The sha256 that bkg.yaml pins the model by, edited in place. */
+function pin(sha256: string): void {
+  const file = join(root, 'bkg.yaml');
+  const text = readFileSync(file, 'utf8');
+  const pinned = text.replace(/(source: file:models\/mini\/bkg-mini\.gguf\n\s+sha256: )[0-9a-f"…]+/, `$1${sha256}`);
+  if (pinned === text && !text.includes(sha256)) throw new Error('bkg.yaml: the model mini with its sha256 is not there');
+  writeFileSync(`${file}.new`, pinned);
+  renameSync(`${file}.new`, file);
+}
+
+const began = Date.now();
+mkdirSync(work, { recursive: true });
+const tools = { python: await python(), train: await trainer() };
+const shape = JSON.stringify(SHAPE);
+say('writing the text');
+const talks = writeCorpus(join(work, 'corpus.jsonl'), PER_TOPIC);
+await run('', tools.python, join(here, 'convert.py'), 'tokens', shape, join(work, 'corpus.jsonl'), work);
+say('training');
+const trainingBegan = Date.now();
+await run('', tools.train, join(work, 'tokens.bin'), join(work, 'weights.bin'), String(STEPS));
+const trainingMinutes = (Date.now() - trainingBegan) / MINUTE_MS;
+await run('', tools.python, join(here, 'convert.py'), 'gguf', shape, work, MODEL);
+const sha256 = createHash('sha256').update(readFileSync(MODEL)).digest('hex');
+pin(sha256);
+say('sitting the exam');
+const score = scoreOf(await sit(MODEL, readExam(EXAM)));
+writeCard({ sha256, bytes: statSync(MODEL).size, parameters: statSync(join(work, 'weights.bin')).size / Float32Array.BYTES_PER_ELEMENT, conversations: talks, seed: SEED, steps: STEPS, trainingMinutes, processor: cpus()[0]?.model ?? '', score });
+say(`made in ${((Date.now() - began) / MINUTE_MS).toFixed(0)} minutes; MODEL_CARD.md has its figures`);
