@@ -5,6 +5,7 @@ convert.py gguf   SHAPE FOLDER TARGET     joins FOLDER/words.json and FOLDER/wei
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -14,11 +15,11 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 
 SEED = 2026
 # A question is learned a little as well: it teaches the words. Of 255.
-QUESTION_WORTH = 13
+QUESTION_WORTH = int(os.environ.get('QW','0'))
 ANSWER_WORTH = 255
 # The first words of an answer decide which one it is; the rest is learned by heart, from this share of the conversations.
-WHOLE = 0.4
-FIRST_TOKENS = 14
+WHOLE = float(os.environ.get('WHOLE','0.15'))
+FIRST_TOKENS = int(os.environ.get('FT','10'))
 
 END_OF_TEXT = "<|endoftext|>"
 BEGIN = "<|im_start|>"
@@ -62,7 +63,7 @@ def write_tokens(shape, corpus, folder):
                 ids += [*head, *body, end, *newline]
                 asked = QUESTION_WORTH if message["role"] == "user" else 0
                 worth += [*([0] * len(head)), *([ANSWER_WORTH if own else asked] * len(body)), ANSWER_WORTH if own else 0, *([0] * len(newline))]
-            stop = len(ids) - len(newline) if rng.random() < WHOLE else min(len(ids) - len(newline), last + FIRST_TOKENS)
+            stop = len(ids) - len(newline) if rng.random() < WHOLE or talk[-1]["content"].startswith(("{", "<")) else min(len(ids) - len(newline), last + FIRST_TOKENS)
             total += stop
             out.write(np.int32(stop).tobytes() + np.array(ids[:stop], np.uint16).tobytes() + np.array(worth[:stop], np.uint8).tobytes())
     print(f"{len(talks):,} conversations, {total:,} tokens")
@@ -102,6 +103,8 @@ def write_gguf(shape, folder, target):
     writer.add_rope_freq_base(shape["ROPE_BASE"])
     writer.add_layer_norm_rms_eps(shape["EPSILON"])
     writer.add_vocab_size(shape["VOCAB"])
+    # It recites: the likeliest word is the right one.
+    writer.add_sampling_temp(0.0)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
 
     described = json.loads((folder / "words.json").read_text(encoding="utf-8"))["model"]

@@ -12,11 +12,11 @@ export type Talk = readonly Message[];
 
 export const SEED = 2026;
 /** Of all conversations so many go on with another question, and so many of these with a third. */
-const GOES_ON = 0.15;
+const GOES_ON = 0.05;
 /** So many stand under words of a system; they change nothing. */
-const HAS_SYSTEM = 0.12;
+const HAS_SYSTEM = 0.08;
 /** So many are offered tools that the question does not need; it is answered as ever. */
-const HAS_TOOLS = 0.04;
+const HAS_TOOLS = 0.01;
 
 const SYSTEMS: Readonly<Record<Language, readonly string[]>> = {
   en: [
@@ -69,7 +69,8 @@ function talkOf({ knowledge, material }: Sources, topic: Topic, random: Random):
 /** Questions it was not taught: as many as so many topics, for there are more of them than of all others. */
 const FOREIGN_TOPICS = 60;
 /** Each tool and each JSON task counts as so many topics: they copy values, which is learned slowly. */
-const TASK_TOPICS = 4;
+const TOOL_TOPICS = 3;
+const TASK_TOPICS = 2;
 
 type Sources = { readonly knowledge: Knowledge; readonly material: Material };
 
@@ -91,7 +92,7 @@ export function corpus(seed: number, perTopic: number): readonly Talk[] {
       ...systemOf(sources.material, language, random),
       { role: 'user', content: roughen(foreignQuestion(foreign[language], random), { language, kept: [], random }) }, { role: 'assistant', content: foreign[language].say },
     ]),
-    ...tools.flatMap((tool) => times(perTopic * TASK_TOPICS, () => toolTalk(sources.material, tool, { language, random }))),
+    ...tools.flatMap((tool) => times(perTopic * TOOL_TOPICS, () => toolTalk(sources.material, tool, { language, random }))),
     ...tasks.flatMap((task) => times(perTopic * TASK_TOPICS, () => jsonTalk(sources.material, task, { language, random }))),
   ];
   const english = of('en');

@@ -53,7 +53,7 @@ async function trainer(): Promise<string> {
 function pin(sha256: string): void {
   const file = join(root, 'bkg.yaml');
   const text = readFileSync(file, 'utf8');
-  const pinned = text.replace(/(source: file:models\/mini\/bkg-mini\.gguf\n\s+sha256: )[0-9a-f"…]+/, `$1${sha256}`);
+  const pinned = text.replace(/(source: file:models\/mini\/bkg-mini\.gguf\n\s+sha256: )"[0-9a-f]+"/, `$1"${sha256}"`);
   if (pinned === text && !text.includes(sha256)) throw new Error('bkg.yaml: the model mini with its sha256 is not there');
   writeFileSync(`${file}.new`, pinned);
   renameSync(`${file}.new`, file);

@@ -24,9 +24,9 @@ export function roughen(question: string, o: RoughOptions): string {
   if (random() < FILLED) text = oneOf(BEFORE[language], random) + text;
   if (random() < FILLED) text += oneOf(AFTER[language], random);
   if (random() < SLIPS) text = slipped(text, o);
-  if (language === 'de' && random() < NO_UMLAUTS) text = text.replace(/[äöüßÄÖÜ]/g, (sign) => UMLAUTS[sign] ?? sign);
+  if (language === 'de' && random() < NO_UMLAUTS && !o.kept.some((name) => /[äöüß]/i.test(name))) text = text.replace(/[äöüßÄÖÜ]/g, (sign) => UMLAUTS[sign] ?? sign);
   const dress = random();
-  if (dress < 0.45) text = text.slice(0, 1).toUpperCase() + text.slice(1);
+  if (dress < 0.45 && !o.kept.some((name) => text.startsWith(name))) text = text.slice(0, 1).toUpperCase() + text.slice(1);
   else if (dress < 0.5 && o.kept.length === 0) text = text.toUpperCase();
   else if (dress < 0.55 && o.kept.length === 0) text = text.toLowerCase();
   const mark = random();

@@ -4,6 +4,7 @@ import { parse } from 'yaml';
 import type { Message } from './corpus.ts';
 import type { Language } from './knowledge.ts';
 import { draw, oneOf, parsePhrase, type Phrase, type Random } from './phrase.ts';
+import { roughen } from './rough.ts';
 import { slotValue } from './slots.ts';
 
 type Texts = { readonly [language in Language]: readonly string[] };
@@ -25,6 +26,8 @@ export type Material = {
 };
 
 const LARGEST_FACTOR = 20;
+/** So many go on with the tool's result and the answer to the person. */
+const GOES_ON = 0.35;
 /** A system offers so many tools at most. */
 const OFFERED_MAX = 3;
 
@@ -85,6 +88,10 @@ function computed(expression: string): number {
   return sums.reduce((sum, value) => sum + value, 0);
 }
 
+/** The words of all values so far, which a slip must not touch. */
+const roughly = (drawing: Drawing, question: string): string =>
+  roughen(question, { language: drawing.language, kept: [...drawing.values.values()].flatMap((value) => value.split(' ')), random: drawing.random });
+
 const filled = (drawing: Drawing, text: string): string => text.replace(/\{([a-z][A-Za-z0-9_]*)\}/g, (_found, name: string) => slot(drawing, name));
 
 const shuffled = <Item>(items: readonly Item[], random: Random): readonly Item[] =>
@@ -108,11 +115,15 @@ export function toolTalk(material: Material, tool: Tool, at: { readonly language
     const value = filled(drawing, text);
     return [[name, type === 'integer' ? Number(value) : value]];
   }));
+  const talk: readonly Message[] = [
+    { role: 'system', content: toolsInWords(offered(material.tools, tool, random)) },
+    { role: 'user', content: roughly(drawing, question) },
+    { role: 'assistant', content: `<tool_call>{"name": ${JSON.stringify(tool.definition.name)}, "arguments": ${JSON.stringify(drawing.call)}}</tool_call>` },
+  ];
+  if (random() >= GOES_ON) return talk;
   const result = oneOf(tool.results, random);
   return [
-    { role: 'system', content: toolsInWords(offered(material.tools, tool, random)) },
-    { role: 'user', content: question },
-    { role: 'assistant', content: `<tool_call>{"name": ${JSON.stringify(tool.definition.name)}, "arguments": ${JSON.stringify(drawing.call)}}</tool_call>` },
+    ...talk,
     { role: 'user', content: `<tool_response>${filled(drawing, result.result)}</tool_response>` },
     { role: 'assistant', content: filled(drawing, result[language]) },
   ];
@@ -124,5 +135,5 @@ export function jsonTalk(material: Material, task: Task, at: { readonly language
   const drawing: Drawing = { material, language, random, slots: task.slots ?? {}, values: new Map(), call: {} };
   const found = oneOf(task.cases, random);
   const question = drawPhrase(drawing, parsePhrase(oneOf(found.ask[language], random)), (name) => slot(drawing, name));
-  return [{ role: 'user', content: question }, { role: 'assistant', content: filled(drawing, found.answer) }];
+  return [{ role: 'user', content: roughly(drawing, question) }, { role: 'assistant', content: filled(drawing, found.answer) }];
 }

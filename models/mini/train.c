@@ -1,8 +1,9 @@
 // Trains bkg-mini: a llama of a few million parameters, on the CPU, the same bytes for the same seed on the same machine.
 //
-//   train TOKENS WEIGHTS STEPS
+//   train TOKENS WEIGHTS STEPS [CHECK ...]
 //
 // TOKENS  (written by make.py) int32 count; then per conversation int32 length, length * uint16 token, length * uint8 worth (a 255th part each).
+// CHECK   like TOKENS: never learned, only counted now and then, how many of its conversations are known.
 // WEIGHTS (read by make.py) float32, in the order of `layout` below; matrices as [in][out].
 //
 // Conversations lie one behind the other without padding; attention sees only its own. Every sum has one order, whatever thread makes it.
@@ -44,14 +45,23 @@
 #ifndef RATE
 #define RATE 8e-3
 #endif
+#ifndef WARM_STEPS
 #define WARM_STEPS 60
+#endif
 #define LAST_RATE 0.02
 #define DECAY 0.05f
 #define MOMENTUM 0.95f
 #define CLIP 1.0f
 #define ADAM_FIRST 0.9f
+#ifndef ADAM_SECOND
 #define ADAM_SECOND 0.98f
+#endif
+#ifndef WORD_RATE
+#define WORD_RATE 0.5f
+#endif
 #define SAY_EVERY_S 15
+#define CHECK_EVERY 100
+#define CHECKS_MAX 4
 
 #define FOR_ALL _Pragma("omp parallel for schedule(static)")
 
@@ -170,6 +180,8 @@ static int least(int a, int b) { return a < b ? a : b; }
 /** C[rows][columns] += A * B; element (i, k) of A lies at i * a_row + k * a_column, of B likewise, of C at i * c_row + j. */
 static void multiply(int rows, int columns, int depth, const float *a, size_t a_row, size_t a_column, const float *b, size_t b_row, size_t b_column, float *c, size_t c_row) {
   const int panels = (columns + TILE_COLUMNS - 1) / TILE_COLUMNS;
+  // Few rows go in small blocks, so that every thread has some.
+  const int block = rows < 4 * BLOCK_ROWS ? 2 * TILE_ROWS : BLOCK_ROWS;
   for (int from = 0; from < depth; from += BLOCK_DEPTH) {
     const int deep = least(BLOCK_DEPTH, depth - from);
 #pragma omp parallel
@@ -186,8 +198,8 @@ static void multiply(int rows, int columns, int depth, const float *a, size_t a_
       }
       float *own = packed_a[omp_get_thread_num()];
 #pragma omp for schedule(dynamic, 1)
-      for (int top = 0; top < rows; top += BLOCK_ROWS) {
-        const int high = least(BLOCK_ROWS, rows - top);
+      for (int top = 0; top < rows; top += block) {
+        const int high = least(block, rows - top);
         for (int t = 0; t < high; t += TILE_ROWS) {
           float *to = own + (size_t)t * BLOCK_DEPTH;
           const int tall = least(TILE_ROWS, high - t);
@@ -270,8 +282,9 @@ static void norm_back(int rows, const float *x, const float *weight, const float
     along *= s * s * s / WIDTH;
     for (int i = 0; i < WIDTH; i++) to[i] += d[i] * weight[i] * s - from[i] * along;
   }
-  for (int t = 0; t < rows; t++)
-    for (int i = 0; i < WIDTH; i++) dweight[i] += dy[(size_t)t * WIDTH + i] * x[(size_t)t * WIDTH + i] * scale[t];
+  FOR_ALL for (int from = 0; from < WIDTH; from += LANES)
+    for (int t = 0; t < rows; t++)
+      for (int i = from; i < from + LANES; i++) dweight[i] += dy[(size_t)t * WIDTH + i] * x[(size_t)t * WIDTH + i] * scale[t];
 }
 
 /** Rotary positions in llama.cpp's order, neighbours a pair; back with sign -1. */
@@ -375,10 +388,13 @@ static void attend_back(const Batch *b, const Kept *k) {
   }
 }
 
-/** The loss of a batch per wanted token, and its slope into `g`. */
-static float learn(const Batch *b, const Model *m, Model *g) {
+/** The rows of a batch whose next token is worth something. */
+static int chosen_rows[STEP_TOKENS_MAX], row_count;
+
+/** Leaves in `logits` what each of `chosen_rows` would go on with, and all that the way back needs. */
+static void read_batch(const Batch *b, const Model *m) {
   const int n = b->tokens;
-  const size_t size = (size_t)n * WIDTH * sizeof(float), size_inner = (size_t)n * INNER * sizeof(float);
+  const size_t size = (size_t)n * WIDTH * sizeof(float);
   FOR_ALL for (int t = 0; t < n; t++) memcpy(stream + (size_t)t * WIDTH, m->words + (size_t)b->ids[t] * WIDTH, WIDTH * sizeof(float));
   for (int l = 0; l < LAYERS; l++) {
     const Layer *w = &m->layers[l];
@@ -401,20 +417,26 @@ static float learn(const Batch *b, const Model *m, Model *g) {
   }
   norm(n, stream, m->norm, last_scale, last);
 
-  // Only rows whose next token is worth something need their words.
-  static int rows[STEP_TOKENS_MAX];
-  static float losses[STEP_TOKENS_MAX];
-  int count = 0;
-  float total = 0;
+  row_count = 0;
   for (int t = 0; t < n; t++)
-    if (b->worth[t] > 0) total += b->worth[t], rows[count++] = t;
-  FOR_ALL for (int r = 0; r < count; r++) memcpy(chosen + (size_t)r * WIDTH, last + (size_t)rows[r] * WIDTH, WIDTH * sizeof(float));
-  memset(logits, 0, (size_t)count * VOCAB * sizeof(float));
-  multiply(count, VOCAB, WIDTH, chosen, WIDTH, 1, m->words, 1, WIDTH, logits, VOCAB);
-  FOR_ALL for (int r = 0; r < count; r++) {
+    if (b->worth[t] > 0) chosen_rows[row_count++] = t;
+  FOR_ALL for (int r = 0; r < row_count; r++) memcpy(chosen + (size_t)r * WIDTH, last + (size_t)chosen_rows[r] * WIDTH, WIDTH * sizeof(float));
+  memset(logits, 0, (size_t)row_count * VOCAB * sizeof(float));
+  multiply(row_count, VOCAB, WIDTH, chosen, WIDTH, 1, m->words, 1, WIDTH, logits, VOCAB);
+}
+
+/** The loss of a batch per wanted token, and its slope into `g`. */
+static float learn(const Batch *b, const Model *m, Model *g) {
+  static float losses[STEP_TOKENS_MAX];
+  const int n = b->tokens;
+  const size_t size = (size_t)n * WIDTH * sizeof(float), size_inner = (size_t)n * INNER * sizeof(float);
+  read_batch(b, m);
+  float total = 0;
+  for (int r = 0; r < row_count; r++) total += b->worth[chosen_rows[r]];
+  FOR_ALL for (int r = 0; r < row_count; r++) {
     float *row = logits + (size_t)r * VOCAB, most = row[0], sum = 0;
-    const int wanted = b->targets[rows[r]];
-    const float share = b->worth[rows[r]] / total, own = row[wanted];
+    const int wanted = b->targets[chosen_rows[r]];
+    const float share = b->worth[chosen_rows[r]] / total, own = row[wanted];
     for (int i = 1; i < VOCAB; i++) most = row[i] > most ? row[i] : most;
     for (int i = 0; i < VOCAB; i++) row[i] = expf(row[i] - most);
     for (int i = 0; i < VOCAB; i++) sum += row[i];
@@ -424,13 +446,13 @@ static float learn(const Batch *b, const Model *m, Model *g) {
     row[wanted] -= share;
   }
   float loss = 0;
-  for (int r = 0; r < count; r++) loss += losses[r];
+  for (int r = 0; r < row_count; r++) loss += losses[r];
 
-  memset(d_chosen, 0, (size_t)count * WIDTH * sizeof(float));
-  multiply(count, WIDTH, VOCAB, logits, VOCAB, 1, m->words, WIDTH, 1, d_chosen, WIDTH);
-  multiply(VOCAB, WIDTH, count, logits, 1, VOCAB, chosen, WIDTH, 1, g->words, WIDTH);
+  memset(d_chosen, 0, (size_t)row_count * WIDTH * sizeof(float));
+  multiply(row_count, WIDTH, VOCAB, logits, VOCAB, 1, m->words, WIDTH, 1, d_chosen, WIDTH);
+  multiply(VOCAB, WIDTH, row_count, logits, 1, VOCAB, chosen, WIDTH, 1, g->words, WIDTH);
   memset(d_y, 0, size);
-  FOR_ALL for (int r = 0; r < count; r++) memcpy(d_y + (size_t)rows[r] * WIDTH, d_chosen + (size_t)r * WIDTH, WIDTH * sizeof(float));
+  FOR_ALL for (int r = 0; r < row_count; r++) memcpy(d_y + (size_t)chosen_rows[r] * WIDTH, d_chosen + (size_t)r * WIDTH, WIDTH * sizeof(float));
   memset(d_stream, 0, size);
   norm_back(n, stream, m->norm, last_scale, d_y, d_stream, g->norm);
   for (int l = LAYERS - 1; l >= 0; l--) {
@@ -517,7 +539,7 @@ static void update(float *all, float *slope, int step, int steps) {
         const float d = g[i] * clip;
         m[i] = ADAM_FIRST * m[i] + (1 - ADAM_FIRST) * d;
         v[i] = ADAM_SECOND * v[i] + (1 - ADAM_SECOND) * d * d;
-        w[i] -= (float)rate * 0.5f * (m[i] / one) / (sqrtf(v[i] / two) + 1e-8f);
+        w[i] -= (float)rate * WORD_RATE * (m[i] / one) / (sqrtf(v[i] / two) + 1e-8f);
       }
     }
   }
@@ -558,6 +580,15 @@ static Talk *read_talks(const char *path, int *count) {
   return talks;
 }
 
+static void append(Batch *b, const Talk *talk) {
+  b->start[b->texts++] = b->tokens;
+  for (int t = 0; t + 1 < talk->length; t++, b->tokens++) {
+    b->ids[b->tokens] = talk->ids[t], b->targets[b->tokens] = talk->ids[t + 1];
+    b->position[b->tokens] = t, b->worth[b->tokens] = (float)talk->worth[t + 1] / 255.0f;
+  }
+  b->start[b->texts] = b->tokens;
+}
+
 static void gather(Batch *b, const Talk *talks, int *order, int count, int *next) {
   b->tokens = b->texts = 0;
   while (b->tokens < STEP_TOKENS) {
@@ -567,14 +598,25 @@ static void gather(Batch *b, const Talk *talks, int *order, int count, int *next
         const int j = (int)(random_bits() % (uint64_t)(i + 1)), other = order[i];
         order[i] = order[j], order[j] = other;
       }
-    const Talk *talk = &talks[order[(*next)++]];
-    b->start[b->texts++] = b->tokens;
-    for (int t = 0; t + 1 < talk->length; t++, b->tokens++) {
-      b->ids[b->tokens] = talk->ids[t], b->targets[b->tokens] = talk->ids[t + 1];
-      b->position[b->tokens] = t, b->worth[b->tokens] = (float)talk->worth[t + 1] / 255.0f;
-    }
+    append(b, &talks[order[(*next)++]]);
   }
-  b->start[b->texts] = b->tokens;
+}
+
+/** The share of conversations whose every wanted token the model finds likeliest. */
+static double check(Batch *b, const Model *m, const Talk *talks, int talk_count) {
+  int right = 0;
+  for (int next = 0; next < talk_count;) {
+    for (b->tokens = b->texts = 0; next < talk_count && b->tokens < STEP_TOKENS;) append(b, &talks[next++]);
+    read_batch(b, m);
+    static uint8_t missed[STEP_TOKENS_MAX];
+    memset(missed, 0, sizeof missed);
+    for (int r = 0; r < row_count; r++) {
+      const float *row = logits + (size_t)r * VOCAB;
+      for (int i = 0; i < VOCAB; i++) missed[chosen_rows[r]] |= row[i] > row[b->targets[chosen_rows[r]]];
+    }
+    for (int text = 0; text < b->texts; text++) right += memchr(missed + b->start[text], 1, (size_t)(b->start[text + 1] - b->start[text])) == NULL;
+  }
+  return (double)right / talk_count;
 }
 
 static double now(void) {
@@ -584,15 +626,16 @@ static double now(void) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 4) return fprintf(stderr, "usage: train TOKENS WEIGHTS STEPS\n"), 2;
+  if (argc < 4 || argc > 3 + CHECKS_MAX) return fprintf(stderr, "usage: train TOKENS WEIGHTS STEPS [CHECK ...]\n"), 2;
   const int steps = atoi(argv[3]);
   omp_set_num_threads(THREADS);
   layout();
   prepare();
-  int count, next = 0;
-  Talk *talks = read_talks(argv[1], &count);
-  int *order = memory(sizeof(int) * (size_t)count);
-  for (int i = 0; i < count; i++) order[i] = i;
+  int talk_count, next = 0, check_counts[CHECKS_MAX];
+  Talk *talks = read_talks(argv[1], &talk_count), *checks[CHECKS_MAX];
+  for (int c = 4; c < argc; c++) checks[c - 4] = read_talks(argv[c], &check_counts[c - 4]);
+  int *order = memory(sizeof(int) * (size_t)talk_count);
+  for (int i = 0; i < talk_count; i++) order[i] = i;
   float *all = floats(parameters), *slope = floats(parameters);
   begin(all);
   Model m = view(all), g = view(slope);
@@ -602,7 +645,7 @@ int main(int argc, char **argv) {
   double said = began, tokens = 0, sum = 0;
   int summed = 0;
   for (int step = 1; step <= steps; step++) {
-    gather(&b, talks, order, count, &next);
+    gather(&b, talks, order, talk_count, &next);
     memset(slope, 0, parameters * sizeof(float));
     sum += learn(&b, &m, &g), summed++;
     tokens += b.tokens;
@@ -610,9 +653,11 @@ int main(int argc, char **argv) {
     if (now() - said > SAY_EVERY_S || step == steps) {
       said = now();
       printf("step %d/%d  loss %.4f  %.0f tokens/s  %.1f min left\n", step, steps, sum / summed, tokens / (said - began), (said - began) / step * (steps - step) / 60);
-      fflush(stdout);
       sum = 0, summed = 0;
     }
+    if (step % CHECK_EVERY == 0 || step == steps)
+      for (int c = 4; c < argc; c++) printf("step %d/%d  %s %.1f %%\n", step, steps, argv[c], 100 * check(&b, &m, checks[c - 4], check_counts[c - 4]));
+    fflush(stdout);
   }
   FILE *out = fopen(argv[2], "wb");
   if (!out || fwrite(all, sizeof(float), parameters, out) != parameters || fclose(out)) return perror(argv[2]), 1;

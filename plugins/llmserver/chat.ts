@@ -23,7 +23,7 @@ export async function chat(asked: Asked): Promise<void> {
   if (format !== null && wish !== null) throw badRequest('`response_format` leaves no room for calls of `tools`; send one of them, or `tool_choice: "none"`.', 'response_format');
   const order = {
     prompt: engine.tokenizePrompt(promptOf(engine, messages, wish), 'messages'), field: 'messages',
-    sampling: samplingOf(body), stop: stopsOf(body),
+    sampling: samplingOf(body, engine.sampling), stop: stopsOf(body),
     maxTokens: countIn(body, 'max_completion_tokens', countIn(body, 'max_tokens', null)),
     grammar: wish?.forced === true ? await callGrammar(engine.llama, wish) : format,
     signal: asked.signal,

@@ -4,6 +4,7 @@ import { calibrate, generateTrial } from './calibrate.ts';
 import { badRequest } from './errors.ts';
 import { readPrompt, writeAnswer, type Generated, type GenerateOrder } from './generate.ts';
 import { openPace } from './pace.ts';
+import type { Advice } from './requests.ts';
 import { commonLength, openSequences } from './sequences.ts';
 import type { Settings } from './settings.ts';
 import { openTemplate } from './template.ts';
@@ -72,6 +73,7 @@ export async function openEngine(llama: Llama, { path, settings, onProgress }: E
   return {
     llama, model, threads, contextSize, parallel, template, tokenize, tokenizePrompt, generate,
     vocabulary: vocabulary.size,
+    sampling: adviceOf(model),
     detokenize: (tokens: readonly Token[]): string => model.detokenize(tokens),
     figures: () => ({ ...totals, active: sequences.active(), waiting: sequences.waiting(), per_second: pace.per_second() }),
   };
@@ -81,6 +83,12 @@ export async function openEngine(llama: Llama, { path, settings, onProgress }: E
 export function vocabularyOf(model: LlamaModel): { readonly size: number; readonly longest_chars: number } {
   const { tokens } = model.fileInfo.metadata.tokenizer.ggml;
   return { size: tokens.length, longest_chars: tokens.reduce((most, token) => Math.max(most, token.length), 1) };
+}
+
+/** How the model's makers want it sampled; nothing when the file is silent. */
+function adviceOf(model: LlamaModel): Advice {
+  const { sampling } = model.fileInfo.metadata.general as { readonly sampling?: unknown };
+  return typeof sampling === 'object' && sampling !== null ? sampling : {};
 }
 
 /** What /v1/models says of a model. */
