@@ -12,9 +12,9 @@ export type Talk = readonly Message[];
 
 export const SEED = 2026;
 /** Of all conversations so many go on with another question, and so many of these with a third. */
-const GOES_ON = 0.05;
+const GOES_ON = 0.03;
 /** So many stand under words of a system; they change nothing. */
-const HAS_SYSTEM = 0.08;
+const HAS_SYSTEM = 0.06;
 /** So many are offered tools that the question does not need; it is answered as ever. */
 const HAS_TOOLS = 0.01;
 
@@ -46,7 +46,7 @@ export function exchange(knowledge: Knowledge, topic: Topic, random: Random): re
   };
   const question = draw(oneOf(topic.ask, random), lexicon, random);
   const answer = topic.say.length === 1 ? topic.say[0]! : oneOf(topic.say, random);
-  const kept = [...values.values()];
+  const kept = [...values.values()].flatMap((value) => value.split(' '));
   // Line breaks of an answer are its own.
   const said = answer.map((part) => (part.kind === 'text' ? part.text : part.kind === 'slot' ? lexicon.slot(part.name) : draw([part], lexicon, random))).join('');
   return [{ role: 'user', content: roughen(question, { language: topic.language, kept, random }) }, { role: 'assistant', content: said }];

@@ -14,9 +14,9 @@ const AFTER: Readonly<Record<Language, readonly string[]>> = {
 };
 const UMLAUTS: Readonly<Record<string, string>> = { ä: 'ae', ö: 'oe', ü: 'ue', ß: 'ss', Ä: 'Ae', Ö: 'Oe', Ü: 'Ue' };
 
-const FILLED = 0.18;
-const SLIPS = 0.12;
-const NO_UMLAUTS = 0.2;
+const FILLED = 0.08;
+const SLIPS = 0.05;
+const NO_UMLAUTS = 0.08;
 
 export function roughen(question: string, o: RoughOptions): string {
   const { language, random } = o;
@@ -27,8 +27,8 @@ export function roughen(question: string, o: RoughOptions): string {
   if (language === 'de' && random() < NO_UMLAUTS && !o.kept.some((name) => /[äöüß]/i.test(name))) text = text.replace(/[äöüßÄÖÜ]/g, (sign) => UMLAUTS[sign] ?? sign);
   const dress = random();
   if (dress < 0.45 && !o.kept.some((name) => text.startsWith(name))) text = text.slice(0, 1).toUpperCase() + text.slice(1);
-  else if (dress < 0.5 && o.kept.length === 0) text = text.toUpperCase();
-  else if (dress < 0.55 && o.kept.length === 0) text = text.toLowerCase();
+  else if (dress < 0.46 && o.kept.length === 0) text = text.toUpperCase();
+  else if (dress < 0.52 && o.kept.length === 0) text = text.toLowerCase();
   const mark = random();
   if (/[?!.]$/.test(text)) return text;
   return text + (mark < 0.55 ? '?' : mark < 0.62 ? '.' : mark < 0.65 ? '??' : mark < 0.67 ? '!' : '');

@@ -15,9 +15,28 @@ function madeUp(random: Random): string {
   return tail < 0.15 ? `${name}-${oneOf(SYLLABLES, random)}` : tail < 0.25 ? `${name}${Math.floor(random() * 10)}` : name;
 }
 
+const THINGS: Readonly<Record<Language, readonly string[]>> = {
+  en: ['apple', 'bridge', 'candle', 'river', 'Monday', 'Lisbon', 'violin', 'seven', 'garden', 'Oslo', 'paper', 'silver', 'morning', 'tiger', 'window', 'Anna', 'station', 'yellow', 'winter', 'Berlin', 'pepper', 'ticket', 'mountain', 'Paul', 'kettle', 'blue', 'harbour', 'Tokyo', 'invoice', 'lamp'],
+  de: ['Apfel', 'Brücke', 'Kerze', 'Fluss', 'Montag', 'Lissabon', 'Geige', 'sieben', 'Garten', 'Oslo', 'Papier', 'Silber', 'Morgen', 'Tiger', 'Fenster', 'Anna', 'Bahnhof', 'gelb', 'Winter', 'Berlin', 'Pfeffer', 'Fahrkarte', 'Gebirge', 'Paul', 'Kessel', 'blau', 'Hafen', 'Tokio', 'Rechnung', 'Lampe'],
+};
+const WORDS_MAX = 4;
+
+/** One to four words of all kinds: known, made up, numbers, now and then an address. */
+function anyWords(language: Language, random: Random): string {
+  const word = (): string => {
+    const kind = random();
+    if (kind < 0.45) return madeUp(random);
+    if (kind < 0.7) return oneOf(THINGS[language], random);
+    if (kind < 0.85) return String(Math.floor(random() * 1000));
+    return kind < 0.93 ? oneOf(PLUGINS, random) : `hf://${madeUp(random)}/${madeUp(random)}/${madeUp(random)}.gguf`;
+  };
+  return Array.from({ length: 1 + Math.floor(random() * WORDS_MAX) }, word).join(' ');
+}
+
 const known: Readonly<Record<string, readonly string[]>> = { plugin: PLUGINS, model: MODELS };
 
-export function slotValue(name: string, _language: Language, random: Random): string {
+export function slotValue(name: string, language: Language, random: Random): string {
+  if (name === 'words') return anyWords(language, random);
   const names = known[name];
   if (names === undefined) throw new Error(`there is no slot {${name}}`);
   return random() < MADE_UP ? madeUp(random) : oneOf(names, random);

@@ -27,7 +27,7 @@ export type Material = {
 
 const LARGEST_FACTOR = 20;
 /** So many go on with the tool's result and the answer to the person. */
-const GOES_ON = 0.35;
+const GOES_ON = 0.3;
 /** A system offers so many tools at most. */
 const OFFERED_MAX = 3;
 

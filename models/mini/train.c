@@ -242,7 +242,7 @@ typedef struct {
 } Kept;
 
 static Kept kept[LAYERS];
-static float *stream, *last_scale, *last, *logits, *chosen, *d_chosen;
+static float *stream, *last_scale, *last, *logits;
 static float *d_stream, *d_y, *d_q, *d_k, *d_v, *d_seen, *d_gate, *d_up, *d_inner;
 static float cosines[LENGTH_MAX][HEAD_WIDTH / 2], sines[LENGTH_MAX][HEAD_WIDTH / 2];
 
@@ -251,7 +251,7 @@ static void prepare(void) {
   for (int l = 0; l < LAYERS; l++)
     kept[l] = (Kept){floats(n * WIDTH), floats(n), floats(n * WIDTH), floats(n * WIDTH), floats(n * WIDTH), floats(n * WIDTH), floats(n * WIDTH), floats(n * WIDTH), floats(n), floats(n * WIDTH),
                      floats(n * INNER), floats(n * INNER), floats(n * INNER)};
-  stream = floats(n * WIDTH), last_scale = floats(n), last = floats(n * WIDTH), logits = floats(n * VOCAB), chosen = floats(n * WIDTH), d_chosen = floats(n * WIDTH);
+  stream = floats(n * WIDTH), last_scale = floats(n), last = floats(n * WIDTH), logits = floats(n * VOCAB);
   d_stream = floats(n * WIDTH), d_y = floats(n * WIDTH), d_q = floats(n * WIDTH), d_k = floats(n * WIDTH), d_v = floats(n * WIDTH), d_seen = floats(n * WIDTH);
   d_gate = floats(n * INNER), d_up = floats(n * INNER), d_inner = floats(n * INNER);
   const size_t widest = VOCAB > n ? VOCAB : n;
@@ -388,18 +388,34 @@ static void attend_back(const Batch *b, const Kept *k) {
   }
 }
 
-/** The rows of a batch whose next token is worth something. */
-static int chosen_rows[STEP_TOKENS_MAX], row_count;
+/** The rows of a batch whose next token is worth something; past the last attention only they go on. */
+static int chosen[STEP_TOKENS_MAX], chosen_count;
 
-/** Leaves in `logits` what each of `chosen_rows` would go on with, and all that the way back needs. */
+static void choose(const Batch *b) {
+  chosen_count = 0;
+  for (int t = 0; t < b->tokens; t++)
+    if (b->worth[t] > 0) chosen[chosen_count++] = t;
+}
+/** The chosen rows of x, moved to its beginning. */
+static void gather_rows(float *x) {
+  for (int r = 0; r < chosen_count; r++) memmove(x + (size_t)r * WIDTH, x + (size_t)chosen[r] * WIDTH, WIDTH * sizeof(float));
+}
+/** Back to their places, zeros between them. */
+static void spread_rows(float *x, int rows) {
+  for (int t = rows - 1, r = chosen_count - 1; t >= 0; t--)
+    if (r >= 0 && chosen[r] == t) memmove(x + (size_t)t * WIDTH, x + (size_t)r-- * WIDTH, WIDTH * sizeof(float));
+    else memset(x + (size_t)t * WIDTH, 0, WIDTH * sizeof(float));
+}
+
+/** Leaves in `logits` what each of the chosen rows would go on with, and all that the way back needs. */
 static void read_batch(const Batch *b, const Model *m) {
-  const int n = b->tokens;
-  const size_t size = (size_t)n * WIDTH * sizeof(float);
+  int n = b->tokens;
+  choose(b);
   FOR_ALL for (int t = 0; t < n; t++) memcpy(stream + (size_t)t * WIDTH, m->words + (size_t)b->ids[t] * WIDTH, WIDTH * sizeof(float));
   for (int l = 0; l < LAYERS; l++) {
     const Layer *w = &m->layers[l];
     const Kept *k = &kept[l];
-    memcpy(k->x, stream, size);
+    memcpy(k->x, stream, (size_t)n * WIDTH * sizeof(float));
     norm(n, stream, w->attn_norm, k->scale1, k->y1);
     forward_product(n, WIDTH, WIDTH, k->y1, w->q, k->q);
     forward_product(n, WIDTH, WIDTH, k->y1, w->k, k->k);
@@ -407,8 +423,13 @@ static void read_batch(const Batch *b, const Model *m) {
     turn(b, k->q, 1);
     turn(b, k->k, 1);
     attend(b, k);
+    if (l == LAYERS - 1) {
+      gather_rows(k->seen);
+      gather_rows(stream);
+      n = chosen_count;
+    }
     multiply(n, WIDTH, WIDTH, k->seen, WIDTH, 1, w->o, WIDTH, 1, stream, WIDTH);
-    memcpy(k->x2, stream, size);
+    memcpy(k->x2, stream, (size_t)n * WIDTH * sizeof(float));
     norm(n, stream, w->ffn_norm, k->scale2, k->y2);
     forward_product(n, WIDTH, INNER, k->y2, w->gate, k->gate);
     forward_product(n, WIDTH, INNER, k->y2, w->up, k->up);
@@ -416,27 +437,21 @@ static void read_batch(const Batch *b, const Model *m) {
     multiply(n, WIDTH, INNER, k->inner, INNER, 1, w->down, WIDTH, 1, stream, WIDTH);
   }
   norm(n, stream, m->norm, last_scale, last);
-
-  row_count = 0;
-  for (int t = 0; t < n; t++)
-    if (b->worth[t] > 0) chosen_rows[row_count++] = t;
-  FOR_ALL for (int r = 0; r < row_count; r++) memcpy(chosen + (size_t)r * WIDTH, last + (size_t)chosen_rows[r] * WIDTH, WIDTH * sizeof(float));
-  memset(logits, 0, (size_t)row_count * VOCAB * sizeof(float));
-  multiply(row_count, VOCAB, WIDTH, chosen, WIDTH, 1, m->words, 1, WIDTH, logits, VOCAB);
+  memset(logits, 0, (size_t)n * VOCAB * sizeof(float));
+  multiply(n, VOCAB, WIDTH, last, WIDTH, 1, m->words, 1, WIDTH, logits, VOCAB);
 }
 
 /** The loss of a batch per wanted token, and its slope into `g`. */
 static float learn(const Batch *b, const Model *m, Model *g) {
   static float losses[STEP_TOKENS_MAX];
-  const int n = b->tokens;
-  const size_t size = (size_t)n * WIDTH * sizeof(float), size_inner = (size_t)n * INNER * sizeof(float);
   read_batch(b, m);
+  int n = chosen_count;
   float total = 0;
-  for (int r = 0; r < row_count; r++) total += b->worth[chosen_rows[r]];
-  FOR_ALL for (int r = 0; r < row_count; r++) {
+  for (int r = 0; r < n; r++) total += b->worth[chosen[r]];
+  FOR_ALL for (int r = 0; r < n; r++) {
     float *row = logits + (size_t)r * VOCAB, most = row[0], sum = 0;
-    const int wanted = b->targets[chosen_rows[r]];
-    const float share = b->worth[chosen_rows[r]] / total, own = row[wanted];
+    const int wanted = b->targets[chosen[r]];
+    const float share = b->worth[chosen[r]] / total, own = row[wanted];
     for (int i = 1; i < VOCAB; i++) most = row[i] > most ? row[i] : most;
     for (int i = 0; i < VOCAB; i++) row[i] = expf(row[i] - most);
     for (int i = 0; i < VOCAB; i++) sum += row[i];
@@ -446,35 +461,38 @@ static float learn(const Batch *b, const Model *m, Model *g) {
     row[wanted] -= share;
   }
   float loss = 0;
-  for (int r = 0; r < row_count; r++) loss += losses[r];
+  for (int r = 0; r < n; r++) loss += losses[r];
 
-  memset(d_chosen, 0, (size_t)row_count * WIDTH * sizeof(float));
-  multiply(row_count, WIDTH, VOCAB, logits, VOCAB, 1, m->words, WIDTH, 1, d_chosen, WIDTH);
-  multiply(VOCAB, WIDTH, row_count, logits, 1, VOCAB, chosen, WIDTH, 1, g->words, WIDTH);
-  memset(d_y, 0, size);
-  FOR_ALL for (int r = 0; r < row_count; r++) memcpy(d_y + (size_t)chosen_rows[r] * WIDTH, d_chosen + (size_t)r * WIDTH, WIDTH * sizeof(float));
-  memset(d_stream, 0, size);
+  memset(d_y, 0, (size_t)n * WIDTH * sizeof(float));
+  multiply(n, WIDTH, VOCAB, logits, VOCAB, 1, m->words, WIDTH, 1, d_y, WIDTH);
+  multiply(VOCAB, WIDTH, n, logits, 1, VOCAB, last, WIDTH, 1, g->words, WIDTH);
+  memset(d_stream, 0, (size_t)n * WIDTH * sizeof(float));
   norm_back(n, stream, m->norm, last_scale, d_y, d_stream, g->norm);
   for (int l = LAYERS - 1; l >= 0; l--) {
     const Layer *w = &m->layers[l], *dw = &g->layers[l];
     const Kept *k = &kept[l];
-    memset(d_inner, 0, size_inner);
+    memset(d_inner, 0, (size_t)n * INNER * sizeof(float));
     backward_product(n, INNER, WIDTH, k->inner, w->down, d_stream, d_inner, dw->down);
     FOR_ALL for (int i = 0; i < n * INNER; i++) {
       const float x = k->gate[i], open = 1.0f / (1.0f + expf(-x));
       d_up[i] = d_inner[i] * x * open;
       d_gate[i] = d_inner[i] * k->up[i] * open * (1.0f + x * (1.0f - open));
     }
-    memset(d_y, 0, size);
+    memset(d_y, 0, (size_t)n * WIDTH * sizeof(float));
     backward_product(n, WIDTH, INNER, k->y2, w->gate, d_gate, d_y, dw->gate);
     backward_product(n, WIDTH, INNER, k->y2, w->up, d_up, d_y, dw->up);
     norm_back(n, k->x2, w->ffn_norm, k->scale2, d_y, d_stream, dw->ffn_norm);
-    memset(d_seen, 0, size);
+    memset(d_seen, 0, (size_t)n * WIDTH * sizeof(float));
     backward_product(n, WIDTH, WIDTH, k->seen, w->o, d_stream, d_seen, dw->o);
+    if (l == LAYERS - 1) {
+      n = b->tokens;
+      spread_rows(d_seen, n);
+      spread_rows(d_stream, n);
+    }
     attend_back(b, k);
     turn(b, d_q, -1);
     turn(b, d_k, -1);
-    memset(d_y, 0, size);
+    memset(d_y, 0, (size_t)n * WIDTH * sizeof(float));
     backward_product(n, WIDTH, WIDTH, k->y1, w->q, d_q, d_y, dw->q);
     backward_product(n, WIDTH, WIDTH, k->y1, w->k, d_k, d_y, dw->k);
     backward_product(n, WIDTH, WIDTH, k->y1, w->v, d_v, d_y, dw->v);
@@ -610,9 +628,9 @@ static double check(Batch *b, const Model *m, const Talk *talks, int talk_count)
     read_batch(b, m);
     static uint8_t missed[STEP_TOKENS_MAX];
     memset(missed, 0, sizeof missed);
-    for (int r = 0; r < row_count; r++) {
+    for (int r = 0; r < chosen_count; r++) {
       const float *row = logits + (size_t)r * VOCAB;
-      for (int i = 0; i < VOCAB; i++) missed[chosen_rows[r]] |= row[i] > row[b->targets[chosen_rows[r]]];
+      for (int i = 0; i < VOCAB; i++) missed[chosen[r]] |= row[i] > row[b->targets[chosen[r]]];
     }
     for (int text = 0; text < b->texts; text++) right += memchr(missed + b->start[text], 1, (size_t)(b->start[text + 1] - b->start[text])) == NULL;
   }

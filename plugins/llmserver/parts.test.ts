@@ -8,6 +8,7 @@ import * as assert from 'uvu/assert';
 import { candidates } from './calibrate.ts';
 import { messagesOf } from './messages.ts';
 import { openPace } from './pace.ts';
+import { samplingOf } from './requests.ts';
 import { openSequences } from './sequences.ts';
 import { readSettings } from './settings.ts';
 import { openStops } from './stops.ts';
@@ -23,6 +24,13 @@ test('a stop string ends the text wherever the pieces are cut', () => {
       assert.is(said, expected, `${text} in pieces of ${size}`);
     }
   }
+});
+
+test('sampling is that of the request, else of the model\'s file, else of llama.cpp', () => {
+  const of = (body: object, advice: object): readonly number[] => { const { temperature, topP, topK, minP, repeatPenalty } = samplingOf(body as Record<string, unknown>, advice); return [temperature, topP, topK, minP, repeatPenalty]; };
+  assert.equal(of({}, {}), [0.8, 0.95, 40, 0.05, 1]);
+  assert.equal(of({}, { temp: 0, top_p: 0.5, top_k: 7, min_p: 0.1, penalty_repeat: 1.1 }), [0, 0.5, 7, 0.1, 1.1]);
+  assert.equal(of({ temperature: 1, top_k: 3 }, { temp: 0, top_k: 7, top_p: 'no number' }), [1, 0.95, 3, 0.05, 1]);
 });
 
 const talk: readonly Message[] = [{ role: 'system', content: 'S' }, { role: 'user', content: 'U' }];
