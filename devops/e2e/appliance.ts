@@ -11,8 +11,12 @@ import { killCarriers } from '../sweep.ts';
 const WITHIN_MS = 60_000;
 const LOOK_MS = 25;
 
+const root = fileURLToPath(new URL('../..', import.meta.url));
 const bkg = fileURLToPath(new URL('../bin.mjs', import.meta.url));
 const testPlugins = fileURLToPath(new URL('plugins', import.meta.url));
+
+/** The file that `npm start` uses, good in any folder: its model is named by its whole path. */
+export const bundled = (): string => readFileSync(join(root, 'bkg.yaml'), 'utf8').replace('file:models/', `file:${root}models/`);
 
 export type ApplianceOptions = {
   readonly yaml: string;

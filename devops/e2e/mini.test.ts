@@ -10,7 +10,7 @@ import { parse, stringify } from 'yaml';
 import { readForeign } from '../../models/mini/foreign.ts';
 import { LANGUAGES, readKnowledge } from '../../models/mini/knowledge.ts';
 import { validate } from '../../reconciler/index.ts';
-import { appliance } from './appliance.ts';
+import { appliance, bundled } from './appliance.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const NAME = 'mine';
@@ -75,7 +75,7 @@ const isTree = (value: unknown): value is Tree => value !== null && typeof value
 const joined = (under: unknown, over: unknown): unknown => (isTree(under) && isTree(over) ? Object.fromEntries([...new Set([...Object.keys(under), ...Object.keys(over)])].map((key) => [key, key in over ? joined(under[key], over[key]) : under[key]])) : over);
 
 test('every YAML an answer prints is valid: a manifest as one, the rest as a part of bkg.yaml', async () => {
-  const bundled = parse(readFileSync(join(root, 'bkg.yaml'), 'utf8').replace('file:models/', `file:${root}models/`)) as Tree;
+  const whole = joined(parse(bundled()), { models: { mini: { source: 'file:mini.gguf' } } });
   const folder = mkdtempSync(join(tmpdir(), 'bkg-mini-'));
   try {
     let seen = 0;
@@ -87,7 +87,7 @@ test('every YAML an answer prints is valid: a manifest as one, the rest as a par
         cpSync(join(root, 'plugins/llmserver/plugin.yaml'), join(place, 'llmserver/plugin.yaml'), { recursive: true });
         const manifest = 'run' in part ? part : { name: NAME, run: ['./server'], calls: ['llm.chat'] };
         writeFileSync(join(place, 'my/plugin/plugin.yaml'), stringify(manifest));
-        const config = joined(bundled, 'run' in part ? { plugins: { [NAME]: { use: './my/plugin' } } } : part);
+        const config = joined(whole, 'run' in part ? { plugins: { [NAME]: { use: './my/plugin' } } } : part);
         writeFileSync(join(place, 'bkg.yaml'), stringify(config, { aliasDuplicateObjects: false }));
         const problems = await validate({ config: join(place, 'bkg.yaml'), installation: root, env: { DB_PASSWORD: 'x', ANNA_PASSWORD: 'x' } });
         assert.equal(problems.filter((problem) => problem.severity === 'error'), [], `${topic}:\n${yaml}`);

@@ -5,21 +5,24 @@ convert.py gguf   SHAPE FOLDER TARGET     joins FOLDER/words.json and FOLDER/wei
 """
 
 import json
-import os
 import sys
 from pathlib import Path
 
 import gguf
 import numpy as np
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 SEED = 2026
 # A question is learned a little as well: it teaches the words. Of 255.
-QUESTION_WORTH = int(os.environ.get('QW','0'))
+QUESTION_WORTH = 0
 ANSWER_WORTH = 255
 # The first words of an answer decide which one it is; the rest is learned by heart, from this share of the conversations.
-WHOLE = float(os.environ.get('WHOLE','0.15'))
-FIRST_TOKENS = int(os.environ.get('FT','10'))
+WHOLE = 0.12
+FIRST_TOKENS = 10
+
+# Where words may begin and end, as llama.cpp has it under the name qwen2: every digit for itself, so that numbers are copied digit by digit.
+SPLIT_NAME = "qwen2"
+SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 END_OF_TEXT = "<|endoftext|>"
 BEGIN = "<|im_start|>"
@@ -33,13 +36,20 @@ TEMPLATE = (
 def learn_words(texts, vocab):
     """A byte-level BPE of the corpus' own text: every byte has a token, so nothing is unknown."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    split = pre_tokenizers.Split(Regex(SPLIT), behavior="isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     tokenizer.decoder = decoders.ByteLevel()
     special = [END_OF_TEXT, BEGIN, END]
     trainer = trainers.BpeTrainer(vocab_size=vocab, special_tokens=special, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_special_tokens([AddedToken(one, special=True, normalized=False) for one in special])
     return tokenizer
+
+
+def is_copy(talk):
+    """What holds words of the question is learned whole: calls, JSON, and what was to be repeated."""
+    said = talk[-1]["content"]
+    return said.startswith(("{", "<")) or said.strip('"') in talk[-2]["content"]
 
 
 def write_tokens(shape, corpus, folder):
@@ -63,7 +73,7 @@ def write_tokens(shape, corpus, folder):
                 ids += [*head, *body, end, *newline]
                 asked = QUESTION_WORTH if message["role"] == "user" else 0
                 worth += [*([0] * len(head)), *([ANSWER_WORTH if own else asked] * len(body)), ANSWER_WORTH if own else 0, *([0] * len(newline))]
-            stop = len(ids) - len(newline) if rng.random() < WHOLE or talk[-1]["content"].startswith(("{", "<")) else min(len(ids) - len(newline), last + FIRST_TOKENS)
+            stop = len(ids) - len(newline) if rng.random() < WHOLE or is_copy(talk) else min(len(ids) - len(newline), last + FIRST_TOKENS)
             total += stop
             out.write(np.int32(stop).tobytes() + np.array(ids[:stop], np.uint16).tobytes() + np.array(worth[:stop], np.uint8).tobytes())
     print(f"{len(talks):,} conversations, {total:,} tokens")
@@ -113,7 +123,7 @@ def write_gguf(shape, folder, target):
     control = {END_OF_TEXT, BEGIN, END}
     kinds = [gguf.TokenType.CONTROL if word in control else gguf.TokenType.UNUSED if word.startswith("[unused ") else gguf.TokenType.NORMAL for word in words]
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
+    writer.add_tokenizer_pre(SPLIT_NAME)
     writer.add_token_list(words)
     writer.add_token_types(kinds)
     writer.add_token_merges([" ".join(pair) for pair in described["merges"]])

@@ -11,9 +11,9 @@ import { EXAM, MODEL, scoreOf, sit } from './score.ts';
 import { writeCard } from './card.ts';
 
 /** The shape of the model, for train.c and convert.py alike; names as there. */
-export const SHAPE = { VOCAB: 3072, WIDTH: 192, LAYERS: 5, HEADS: 6, INNER: 512, CONTEXT: 1024, ROPE_BASE: 10_000, EPSILON: 1e-5 } as const;
-const STEPS = 2400;
-const PER_TOPIC = 200;
+export const SHAPE = { VOCAB: 3072, WIDTH: 128, LAYERS: 4, HEADS: 4, INNER: 384, CONTEXT: 1024, ROPE_BASE: 10_000, EPSILON: 1e-5 } as const;
+const STEPS = 5000;
+const PER_TOPIC = 560;
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 const root = join(here, '../..');

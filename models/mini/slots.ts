@@ -4,24 +4,32 @@ import type { Language } from './knowledge.ts';
 
 const PLUGINS = ['llmserver', 'coder', 'apikeys', 'brainml', 'candle', 'rustyface', 'repoagent', 'chat', 'search', 'faces', 'mine', 'echo', 'worker', 'helper', 'vision', 'tagger'];
 const MODELS = ['mini', 'qwen', 'llama', 'chat', 'embed', 'coder', 'small', 'large', 'phi', 'gemma', 'mistral'];
-const SYLLABLES = ['ka', 'lo', 'mi', 'ra', 'to', 'ne', 'su', 'vi', 'bo', 'da', 'fe', 'gi', 'hu', 'jo', 'pa', 'ri', 'sa', 'te', 'zo', 'lu', 'an', 'er', 'in', 'ol', 'ix'];
+const CONSONANTS = 'bcdfghjklmnpqrstvwxyz';
+const VOWELS = 'aeiou';
+const ENDINGS = ['', '', '', 'n', 'r', 's', 'l', 't', 'x', 'm', 'ng', 'rt', 'ck', 'st'];
+const PIECES = ['mouse', 'cloud', 'star', 'fish', 'box', 'light', 'wolf', 'stone', 'green', 'night', 'data', 'pixel', 'maus', 'wolke', 'stern', 'kraut', 'licht', 'stein', 'nacht', 'test', 'demo', 'super', 'mini', 'my', 'old', 'new', 'bot', 'net', 'lab', 'log', 'key', 'web', 'ai', 'text', 'code', 'home', 'work'];
 /** So many names are made up. */
-const MADE_UP = 0.5;
+const MADE_UP = 0.6;
+const COMPOUND = 0.3;
 
+const letter = (letters: string, random: Random): string => oneOf([...letters], random);
+
+/** A name nobody gave yet: syllables of any letters, or two words in one; now and then with a number or a hyphen. */
 function madeUp(random: Random): string {
-  const length = 2 + Math.floor(random() * 3);
-  const name = Array.from({ length }, () => oneOf(SYLLABLES, random)).join('');
+  const syllable = (): string => letter(CONSONANTS, random) + (random() < 0.2 ? letter(CONSONANTS, random) : '') + letter(VOWELS, random) + oneOf(ENDINGS, random);
+  const name = random() < COMPOUND ? oneOf(PIECES, random) + oneOf(PIECES, random) : Array.from({ length: 1 + Math.floor(random() * 3) }, syllable).join('');
   const tail = random();
-  return tail < 0.15 ? `${name}-${oneOf(SYLLABLES, random)}` : tail < 0.25 ? `${name}${Math.floor(random() * 10)}` : name;
+  if (tail < 0.15) return `${name}-${random() < 0.5 ? syllable() : String(Math.floor(random() * 100))}`;
+  return tail < 0.25 ? `${name}${Math.floor(random() * 10)}` : name;
 }
 
 const THINGS: Readonly<Record<Language, readonly string[]>> = {
   en: ['apple', 'bridge', 'candle', 'river', 'Monday', 'Lisbon', 'violin', 'seven', 'garden', 'Oslo', 'paper', 'silver', 'morning', 'tiger', 'window', 'Anna', 'station', 'yellow', 'winter', 'Berlin', 'pepper', 'ticket', 'mountain', 'Paul', 'kettle', 'blue', 'harbour', 'Tokyo', 'invoice', 'lamp'],
   de: ['Apfel', 'Brücke', 'Kerze', 'Fluss', 'Montag', 'Lissabon', 'Geige', 'sieben', 'Garten', 'Oslo', 'Papier', 'Silber', 'Morgen', 'Tiger', 'Fenster', 'Anna', 'Bahnhof', 'gelb', 'Winter', 'Berlin', 'Pfeffer', 'Fahrkarte', 'Gebirge', 'Paul', 'Kessel', 'blau', 'Hafen', 'Tokio', 'Rechnung', 'Lampe'],
 };
-const WORDS_MAX = 4;
+const WORDS_MAX = 6;
 
-/** One to four words of all kinds: known, made up, numbers, now and then an address. */
+/** One to six words of all kinds: known, made up, numbers, now and then an address. */
 function anyWords(language: Language, random: Random): string {
   const word = (): string => {
     const kind = random();

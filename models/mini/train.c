@@ -19,16 +19,16 @@
 #define VOCAB 3072
 #endif
 #ifndef WIDTH
-#define WIDTH 192
+#define WIDTH 128
 #endif
 #ifndef LAYERS
-#define LAYERS 5
+#define LAYERS 4
 #endif
 #ifndef HEADS
-#define HEADS 6
+#define HEADS 4
 #endif
 #ifndef INNER
-#define INNER 512
+#define INNER 384
 #endif
 #define HEAD_WIDTH (WIDTH / HEADS)
 #define LENGTH_MAX 1024
@@ -43,7 +43,7 @@
 #endif
 #define STEP_TOKENS_MAX (STEP_TOKENS + LENGTH_MAX)
 #ifndef RATE
-#define RATE 8e-3
+#define RATE 1.2e-2
 #endif
 #ifndef WARM_STEPS
 #define WARM_STEPS 60
