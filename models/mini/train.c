@@ -644,7 +644,7 @@ static double now(void) {
 }
 
 int main(int argc, char **argv) {
-  if (argc < 4 || argc > 3 + CHECKS_MAX) return fprintf(stderr, "usage: train TOKENS WEIGHTS STEPS [CHECK ...]\n"), 2;
+  if (argc < 4 || argc > 4 + CHECKS_MAX) return fprintf(stderr, "usage: train TOKENS WEIGHTS STEPS [CHECK ...]\n"), 2;
   const int steps = atoi(argv[3]);
   omp_set_num_threads(THREADS);
   layout();
