@@ -14,6 +14,7 @@ import type { Body } from './requests.ts';
 const engineOf = (answer: string, finish: Generated['finish']): Engine => ({
   llama: { createGrammar: () => Promise.resolve({}) },
   template: { render: () => 'prompt', takesTools: true },
+  sampling: {},
   tokenizePrompt: () => [1],
   generate(order: GenerateOrder): Promise<Generated> {
     for (let at = 0; at < answer.length; at += 3) order.onText(answer.slice(at, at + 3));
