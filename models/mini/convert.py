@@ -1,28 +1,42 @@
 """The two ends of bkg-mini's training: conversations to tokens before it, weights to a GGUF file after it.
 
-convert.py tokens SHAPE CORPUS FOLDER     learns the words; writes FOLDER/words.json and FOLDER/tokens.bin for train.c
+convert.py tokens SHAPE CORPUS FOLDER     learns the words; writes FOLDER/words.json, and tokens.bin and first.bin for train.c
 convert.py gguf   SHAPE FOLDER TARGET     joins FOLDER/words.json and FOLDER/weights.bin; SHAPE is JSON as make.ts has it
 """
 
 import json
+import re
 import sys
+from collections import Counter
+from itertools import islice, pairwise
 from pathlib import Path
 
 import gguf
 import numpy as np
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from weights import read_weights, write_first_weights
 
 SEED = 2026
-# A question is learned a little as well: it teaches the words. Of 255.
-QUESTION_WORTH = 0
-ANSWER_WORTH = 255
 # The first words of an answer decide which one it is; the rest is learned by heart, from this share of the conversations.
 WHOLE = 0.12
-FIRST_TOKENS = 10
+FIRST_TOKENS = 8
+
+# Exercises in copying, for each conversation: so many more at first, and only the lasting ones after so many conversations.
+EXERCISES_FIRST = 1.5
+EXERCISES_LESS = 10_000
+EXERCISES = 0.06
+ROW_MIN, ROW_MAX = 4, 24
+# Special tokens come first in the vocabulary.
+ORDINARY = 3
 
 # Where words may begin and end, as llama.cpp has it under the name qwen2: every digit for itself, so that numbers are copied digit by digit.
 SPLIT_NAME = "qwen2"
 SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+SPLIT_WITHOUT_BLANKS = r"\p{L}+|\p{N}| |[^\s\p{L}\p{N}]+|\s+"
+# So many words have a second token, with the blank before them.
+BLANK_WORDS = 640
+# Words, and what they mean, are learned from every so many-th conversation.
+SAMPLED = 3
 
 END_OF_TEXT = "<|endoftext|>"
 BEGIN = "<|im_start|>"
@@ -34,14 +48,33 @@ TEMPLATE = (
 
 
 def learn_words(texts, vocab):
-    """A byte-level BPE of the corpus' own text: every byte has a token, so nothing is unknown."""
-    tokenizer = Tokenizer(models.BPE())
-    split = pre_tokenizers.Split(Regex(SPLIT), behavior="isolated")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
-    tokenizer.decoder = decoders.ByteLevel()
+    """A byte-level BPE of the corpus' own text: every byte has a token, so nothing is unknown.
+
+    Words are learned without the blank before them, so that a name is of the same tokens in a sentence and in quotes: only so can
+    the model copy one that it never saw. The most frequent words then get a second token, with the blank.
+    """
+    bytes_of = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+
+    def split(pattern):
+        return pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), behavior="isolated"), bytes_of])
+
     special = [END_OF_TEXT, BEGIN, END]
-    trainer = trainers.BpeTrainer(vocab_size=vocab, special_tokens=special, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
+    alone = Tokenizer(models.BPE())
+    alone.pre_tokenizer = split(SPLIT_WITHOUT_BLANKS)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    alone.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=vocab - BLANK_WORDS, special_tokens=special, initial_alphabet=alphabet, show_progress=False))
+    learned = json.loads(alone.to_str())["model"]
+    words, merges = learned["vocab"], [tuple(pair) for pair in learned["merges"]]
+
+    blank = bytes_of.pre_tokenize_str(" ")[0][0]
+    counted = Counter(word for text in texts for word in re.findall(r" ([^\W\d_]+|[^\w\s]+)", text))
+    frequent = (bytes_of.pre_tokenize_str(word)[0][0] for word, _ in counted.most_common())
+    for word in islice((word for word in frequent if word in words), BLANK_WORDS):
+        words[blank + word] = len(words)
+        merges.append((blank, word))
+    tokenizer = Tokenizer(models.BPE(words, merges))
+    tokenizer.pre_tokenizer = split(SPLIT)
+    tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(one, special=True, normalized=False) for one in special])
     return tokenizer
 
@@ -52,49 +85,54 @@ def is_copy(talk):
     return said.startswith(("{", "<")) or said.strip('"') in talk[-2]["content"]
 
 
+def exercise(size, heads, ending, rng):
+    """A row of any tokens, to be said again: so copying stays in use, whatever else is learned."""
+    row = rng.integers(ORDINARY, size, rng.integers(ROW_MIN, ROW_MAX + 1)).tolist()
+    asked, said = [*heads["user"], *row, *ending, *heads["assistant"]], [*row, ending[0]]
+    return [*asked, *said], [0] * len(asked) + [1] * len(said)
+
+
+def conversation(talk, bodies, heads, ending, rng):
+    """Its tokens, and which of them are learned: the model's own words, often only the first of its last answer."""
+    ids, learned = [], []
+    for message, body in zip(talk, bodies, strict=True):
+        head, own = heads[message["role"]], message["role"] == "assistant"
+        before_last = len(ids) + len(head)
+        ids += [*head, *body, *ending]
+        learned += [0] * len(head) + [int(own)] * (len(body) + 1) + [0] * (len(ending) - 1)
+    stop = len(ids) - len(ending) + 1
+    if rng.random() >= WHOLE and not is_copy(talk):
+        stop = min(stop, before_last + FIRST_TOKENS)
+    return ids[:stop], learned[:stop]
+
+
 def write_tokens(shape, corpus, folder):
     with open(corpus, encoding="utf-8") as lines:
         talks = [json.loads(line) for line in lines]
-    tokenizer = learn_words((message["content"] for talk in talks for message in talk), shape["VOCAB"])
-    tokenizer.save(str(folder / "words.json"))
-    begin, end = tokenizer.token_to_id(BEGIN), tokenizer.token_to_id(END)
-    newline = tokenizer.encode("\n", add_special_tokens=False).ids
-    bodies = iter(tokenizer.encode_batch([message["content"] for talk in talks for message in talk], add_special_tokens=False))
-    heads = {role: [begin, *tokenizer.encode(f"{role}\n", add_special_tokens=False).ids] for role in ("system", "user", "assistant")}
     rng = np.random.default_rng(SEED)
-    total = 0
+    talks = [talks[at] for at in rng.permutation(len(talks))]
+    tokenizer = learn_words([message["content"] for talk in talks[::SAMPLED] for message in talk], shape["VOCAB"])
+    tokenizer.save(str(folder / "words.json"))
+
+    def encode(*texts):
+        return [one.ids for one in tokenizer.encode_batch(texts, add_special_tokens=False)]
+
+    encoded = iter(encode(*(message["content"] for talk in talks for message in talk)))
+    bodies = [list(islice(encoded, len(talk))) for talk in talks]
+    exchanges = [pair for talk, said in zip(talks[::SAMPLED], bodies[::SAMPLED], strict=True) for message, pair in zip(talk, pairwise(said), strict=False) if message["role"] == "user"]
+    write_first_weights(shape, exchanges, folder / "first.bin", rng)
+    heads = {role: encode(f"{BEGIN}{role}\n")[0] for role in ("system", "user", "assistant")}
+    ending = encode(f"{END}\n")[0]
+    rows = []
+    for number, (talk, said) in enumerate(zip(talks, bodies, strict=True)):
+        rows.append(conversation(talk, said, heads, ending, rng))
+        exercises = EXERCISES + EXERCISES_FIRST * max(0.0, 1 - number / EXERCISES_LESS)
+        rows += [exercise(shape["VOCAB"], heads, ending, rng) for _ in range(int(exercises + rng.random()))]
     with open(folder / "tokens.bin", "wb") as out:
-        out.write(np.int32(len(talks)).tobytes())
-        for talk in talks:
-            ids, worth = [], []
-            for message in talk:
-                own, head, body = message["role"] == "assistant", heads[message["role"]], next(bodies).ids
-                last = len(ids) + len(head)
-                ids += [*head, *body, end, *newline]
-                asked = QUESTION_WORTH if message["role"] == "user" else 0
-                worth += [*([0] * len(head)), *([ANSWER_WORTH if own else asked] * len(body)), ANSWER_WORTH if own else 0, *([0] * len(newline))]
-            stop = len(ids) - len(newline) if rng.random() < WHOLE or is_copy(talk) else min(len(ids) - len(newline), last + FIRST_TOKENS)
-            total += stop
-            out.write(np.int32(stop).tobytes() + np.array(ids[:stop], np.uint16).tobytes() + np.array(worth[:stop], np.uint8).tobytes())
-    print(f"{len(talks):,} conversations, {total:,} tokens")
-
-
-def read_weights(shape, path):
-    """The parts of train.c's row of numbers, by GGUF's names; matrices as [out][in], as GGUF has them."""
-    width, inner, layers = shape["WIDTH"], shape["INNER"], shape["LAYERS"]
-    row = np.fromfile(path, np.float32)
-    parts = [("token_embd.weight", (shape["VOCAB"], width)), ("output_norm.weight", (width,))]
-    squares = [("attn_norm", (width,)), ("attn_q", (width, width)), ("attn_k", (width, width)), ("attn_v", (width, width)), ("attn_output", (width, width))]
-    inners = [("ffn_norm", (width,)), ("ffn_gate", (width, inner)), ("ffn_up", (width, inner)), ("ffn_down", (inner, width))]
-    parts += [(f"blk.{layer}.{name}.weight", size) for layer in range(layers) for name, size in squares + inners]
-    at = 0
-    for name, size in parts:
-        count = int(np.prod(size))
-        part = row[at : at + count].reshape(size)
-        yield name, part.T if name.startswith("blk.") and part.ndim == 2 else part
-        at += count
-    if at != row.size:
-        raise SystemExit(f"{path}: {row.size} numbers, {at} expected")
+        out.write(np.int32(len(rows)).tobytes())
+        for ids, learned in rows:
+            out.write(np.int32(len(ids)).tobytes() + np.array(ids, np.uint16).tobytes() + np.array(learned, np.uint8).tobytes())
+    print(f"{len(rows):,} conversations, {sum(len(ids) for ids, _ in rows):,} tokens")
 
 
 def write_gguf(shape, folder, target):
@@ -132,8 +170,9 @@ def write_gguf(shape, folder, target):
     writer.add_pad_token_id(words.index(END_OF_TEXT))
     writer.add_add_bos_token(False)
     writer.add_chat_template(TEMPLATE)
-    for name, part in read_weights(shape, folder / "weights.bin"):
-        values = np.ascontiguousarray(part)
+    for name, part in read_weights(shape, folder / "weights.bin").items():
+        # GGUF has matrices as [out][in]; words are so already.
+        values = np.ascontiguousarray(part.T if name.startswith("blk.") else part)
         if values.ndim == 1:
             writer.add_tensor(name, values)
         else:

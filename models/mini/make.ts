@@ -11,7 +11,7 @@ import { EXAM, MODEL, scoreOf, sit } from './score.ts';
 import { writeCard } from './card.ts';
 
 /** The shape of the model, for train.c and convert.py alike; names as there. */
-export const SHAPE = { VOCAB: 3072, WIDTH: 128, LAYERS: 4, HEADS: 4, INNER: 384, CONTEXT: 1024, ROPE_BASE: 10_000, EPSILON: 1e-5 } as const;
+export const SHAPE = { VOCAB: 3072, WIDTH: 128, LAYERS: 3, HEADS: 4, INNER: 384, CONTEXT: 1024, ROPE_BASE: 10_000, EPSILON: 1e-5 } as const;
 const STEPS = 5000;
 const PER_TOPIC = 560;
 
@@ -68,7 +68,7 @@ const talks = writeCorpus(join(work, 'corpus.jsonl'), PER_TOPIC);
 await run('', tools.python, join(here, 'convert.py'), 'tokens', shape, join(work, 'corpus.jsonl'), work);
 say('training');
 const trainingBegan = Date.now();
-await run('', tools.train, join(work, 'tokens.bin'), join(work, 'weights.bin'), String(STEPS));
+await run('', tools.train, join(work, 'tokens.bin'), join(work, 'first.bin'), join(work, 'weights.bin'), String(STEPS));
 const trainingMinutes = (Date.now() - trainingBegan) / MINUTE_MS;
 await run('', tools.python, join(here, 'convert.py'), 'gguf', shape, work, MODEL);
 const sha256 = createHash('sha256').update(readFileSync(MODEL)).digest('hex');

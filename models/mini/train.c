@@ -1,10 +1,12 @@
 // Trains bkg-mini: a llama of a few million parameters, on the CPU, the same bytes for the same seed on the same machine.
 //
-//   train TOKENS WEIGHTS STEPS [CHECK ...]
+//   train TOKENS FIRST WEIGHTS STEPS [CHECK ...]
 //
-// TOKENS  (written by make.py) int32 count; then per conversation int32 length, length * uint16 token, length * uint8 worth (a 255th part each).
+// TOKENS  (written by convert.py) int32 count; then per conversation int32 length, length * uint16 token, length * uint8: is it learned?
+//         Their order stays, and after the last comes the first.
 // CHECK   like TOKENS: never learned, only counted now and then, how many of its conversations are known.
-// WEIGHTS (read by make.py) float32, in the order of `layout` below; matrices as [in][out].
+// FIRST   the weights to begin with, and
+// WEIGHTS those learned: float32, in the order of `layout` below; matrices as [in][out].
 //
 // Conversations lie one behind the other without padding; attention sees only its own. Every sum has one order, whatever thread makes it.
 #include <math.h>
@@ -22,7 +24,7 @@
 #define WIDTH 128
 #endif
 #ifndef LAYERS
-#define LAYERS 4
+#define LAYERS 3
 #endif
 #ifndef HEADS
 #define HEADS 4
@@ -35,7 +37,6 @@
 #define ROPE_BASE 10000.0
 #define EPSILON 1e-5f
 
-#define SEED 2026
 #define THREADS 2
 /** A step learns from so many tokens, and at most one conversation more. */
 #ifndef STEP_TOKENS
@@ -57,7 +58,7 @@
 #define ADAM_SECOND 0.98f
 #endif
 #ifndef WORD_RATE
-#define WORD_RATE 0.5f
+#define WORD_RATE 1.5f
 #endif
 #define SAY_EVERY_S 15
 #define CHECK_EVERY 100
@@ -117,27 +118,6 @@ static void *memory(size_t bytes) {
   return found;
 }
 static float *floats(size_t count) { return memory(count * sizeof(float)); }
-
-static uint64_t random_state = SEED;
-/** splitmix64: the same numbers everywhere. */
-static uint64_t random_bits(void) {
-  uint64_t z = (random_state += 0x9e3779b97f4a7c15ull);
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-  return z ^ (z >> 31);
-}
-static double random_unit(void) { return ((double)(random_bits() >> 11) + 0.5) / 9007199254740992.0; }
-static float random_normal(void) { return (float)(sqrt(-2.0 * log(random_unit())) * cos(2.0 * M_PI * random_unit())); }
-
-static void begin(float *all) {
-  for (int n = 0; n < PARTS; n++) {
-    const Part *p = &parts[n];
-    const int kind = n < 2 ? -1 : (n - 2) % 9;
-    // What adds to the stream begins smaller, the deeper the model.
-    const float scale = kind == 4 || kind == 8 ? 0.02f / sqrtf(2.0f * LAYERS) : 0.02f;
-    for (size_t i = 0; i < p->rows * p->columns; i++) all[p->at + i] = p->columns == 1 ? 1.0f : random_normal() * scale;
-  }
-}
 
 // ─── Products of matrices ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -233,7 +213,7 @@ static void backward_product(int rows, int in, int out, const float *x, const fl
 typedef struct {
   int tokens, texts;
   int *ids, *targets, *position;
-  float *worth;
+  uint8_t *learned;
   int *start; // of each text, and the end of the last
 } Batch;
 
@@ -388,13 +368,13 @@ static void attend_back(const Batch *b, const Kept *k) {
   }
 }
 
-/** The rows of a batch whose next token is worth something; past the last attention only they go on. */
+/** The rows of a batch whose next token is learned; past the last attention only they go on. */
 static int chosen[STEP_TOKENS_MAX], chosen_count;
 
 static void choose(const Batch *b) {
   chosen_count = 0;
   for (int t = 0; t < b->tokens; t++)
-    if (b->worth[t] > 0) chosen[chosen_count++] = t;
+    if (b->learned[t]) chosen[chosen_count++] = t;
 }
 /** The chosen rows of x, moved to its beginning. */
 static void gather_rows(float *x) {
@@ -441,17 +421,15 @@ static void read_batch(const Batch *b, const Model *m) {
   multiply(n, VOCAB, WIDTH, last, WIDTH, 1, m->words, 1, WIDTH, logits, VOCAB);
 }
 
-/** The loss of a batch per wanted token, and its slope into `g`. */
+/** The loss of a batch per learned token, and its slope into `g`. */
 static float learn(const Batch *b, const Model *m, Model *g) {
   static float losses[STEP_TOKENS_MAX];
   read_batch(b, m);
   int n = chosen_count;
-  float total = 0;
-  for (int r = 0; r < n; r++) total += b->worth[chosen[r]];
   FOR_ALL for (int r = 0; r < n; r++) {
     float *row = logits + (size_t)r * VOCAB, most = row[0], sum = 0;
     const int wanted = b->targets[chosen[r]];
-    const float share = b->worth[chosen[r]] / total, own = row[wanted];
+    const float share = 1.0f / (float)n, own = row[wanted];
     for (int i = 1; i < VOCAB; i++) most = row[i] > most ? row[i] : most;
     for (int i = 0; i < VOCAB; i++) row[i] = expf(row[i] - most);
     for (int i = 0; i < VOCAB; i++) sum += row[i];
@@ -568,7 +546,7 @@ static void update(float *all, float *slope, int step, int steps) {
 typedef struct {
   int length;
   uint16_t *ids;
-  uint8_t *worth;
+  uint8_t *learned;
 } Talk;
 
 static void need(size_t got, size_t wanted, const char *path) {
@@ -589,7 +567,7 @@ static Talk *read_talks(const char *path, int *count) {
     if (length < 2 || length > LENGTH_MAX) fprintf(stderr, "%s: conversation %d has %d tokens; 2 to %d may be\n", path, i, length, LENGTH_MAX), exit(1);
     talks[i] = (Talk){length, memory((size_t)length * 2), memory((size_t)length)};
     need(fread(talks[i].ids, 2, (size_t)length, file), (size_t)length, path);
-    need(fread(talks[i].worth, 1, (size_t)length, file), (size_t)length, path);
+    need(fread(talks[i].learned, 1, (size_t)length, file), (size_t)length, path);
     for (int t = 0; t < length; t++)
       if (talks[i].ids[t] >= VOCAB) fprintf(stderr, "%s: token %d is none of %d\n", path, talks[i].ids[t], VOCAB), exit(1);
   }
@@ -602,25 +580,16 @@ static void append(Batch *b, const Talk *talk) {
   b->start[b->texts++] = b->tokens;
   for (int t = 0; t + 1 < talk->length; t++, b->tokens++) {
     b->ids[b->tokens] = talk->ids[t], b->targets[b->tokens] = talk->ids[t + 1];
-    b->position[b->tokens] = t, b->worth[b->tokens] = (float)talk->worth[t + 1] / 255.0f;
+    b->position[b->tokens] = t, b->learned[b->tokens] = talk->learned[t + 1];
   }
   b->start[b->texts] = b->tokens;
 }
 
-static void gather(Batch *b, const Talk *talks, int *order, int count, int *next) {
-  b->tokens = b->texts = 0;
-  while (b->tokens < STEP_TOKENS) {
-    if (*next == count) *next = 0;
-    if (*next == 0)
-      for (int i = count - 1; i > 0; i--) {
-        const int j = (int)(random_bits() % (uint64_t)(i + 1)), other = order[i];
-        order[i] = order[j], order[j] = other;
-      }
-    append(b, &talks[order[(*next)++]]);
-  }
+static void gather(Batch *b, const Talk *talks, int count, int *next) {
+  for (b->tokens = b->texts = 0; b->tokens < STEP_TOKENS; *next = (*next + 1) % count) append(b, &talks[*next]);
 }
 
-/** The share of conversations whose every wanted token the model finds likeliest. */
+/** The share of conversations whose every learned token the model finds likeliest. */
 static double check(Batch *b, const Model *m, const Talk *talks, int talk_count) {
   int right = 0;
   for (int next = 0; next < talk_count;) {
@@ -644,26 +613,27 @@ static double now(void) {
 }
 
 int main(int argc, char **argv) {
-  if (argc < 4 || argc > 4 + CHECKS_MAX) return fprintf(stderr, "usage: train TOKENS WEIGHTS STEPS [CHECK ...]\n"), 2;
-  const int steps = atoi(argv[3]);
+  if (argc < 5 || argc > 5 + CHECKS_MAX) return fprintf(stderr, "usage: train TOKENS FIRST WEIGHTS STEPS [CHECK ...]\n"), 2;
+  const int steps = atoi(argv[4]);
   omp_set_num_threads(THREADS);
   layout();
   prepare();
   int talk_count, next = 0, check_counts[CHECKS_MAX];
   Talk *talks = read_talks(argv[1], &talk_count), *checks[CHECKS_MAX];
-  for (int c = 4; c < argc; c++) checks[c - 4] = read_talks(argv[c], &check_counts[c - 4]);
-  int *order = memory(sizeof(int) * (size_t)talk_count);
-  for (int i = 0; i < talk_count; i++) order[i] = i;
+  for (int c = 5; c < argc; c++) checks[c - 5] = read_talks(argv[c], &check_counts[c - 5]);
   float *all = floats(parameters), *slope = floats(parameters);
-  begin(all);
+  FILE *begun = fopen(argv[2], "rb");
+  if (!begun) return perror(argv[2]), 1;
+  need(fread(all, sizeof(float), parameters, begun), parameters, argv[2]);
+  fclose(begun);
   Model m = view(all), g = view(slope);
   const size_t n = STEP_TOKENS_MAX;
-  Batch b = {.ids = memory(4 * n), .targets = memory(4 * n), .position = memory(4 * n), .worth = floats(n), .start = memory(4 * (n + 1))};
+  Batch b = {.ids = memory(4 * n), .targets = memory(4 * n), .position = memory(4 * n), .learned = memory(n), .start = memory(4 * (n + 1))};
   const double began = now();
   double said = began, tokens = 0, sum = 0;
   int summed = 0;
   for (int step = 1; step <= steps; step++) {
-    gather(&b, talks, order, talk_count, &next);
+    gather(&b, talks, talk_count, &next);
     memset(slope, 0, parameters * sizeof(float));
     sum += learn(&b, &m, &g), summed++;
     tokens += b.tokens;
@@ -674,11 +644,11 @@ int main(int argc, char **argv) {
       sum = 0, summed = 0;
     }
     if (step % CHECK_EVERY == 0 || step == steps)
-      for (int c = 4; c < argc; c++) printf("step %d/%d  %s %.1f %%\n", step, steps, argv[c], 100 * check(&b, &m, checks[c - 4], check_counts[c - 4]));
+      for (int c = 5; c < argc; c++) printf("step %d/%d  %s %.1f %%\n", step, steps, argv[c], 100 * check(&b, &m, checks[c - 5], check_counts[c - 5]));
     fflush(stdout);
   }
-  FILE *out = fopen(argv[2], "wb");
-  if (!out || fwrite(all, sizeof(float), parameters, out) != parameters || fclose(out)) return perror(argv[2]), 1;
+  FILE *out = fopen(argv[3], "wb");
+  if (!out || fwrite(all, sizeof(float), parameters, out) != parameters || fclose(out)) return perror(argv[3]), 1;
   printf("%zu parameters\n", parameters);
   return 0;
 }
