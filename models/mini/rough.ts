@@ -16,11 +16,15 @@ const UMLAUTS: Readonly<Record<string, string>> = { ä: 'ae', ö: 'oe', ü: 'ue'
 
 const FILLED = 0.08;
 const SLIPS = 0.05;
+/** So many questions lose words, each word with this chance: what is asked is to be known by any of its words, for people do not speak in templates. */
+const SHORTENED = 0.3;
+const LOST = 0.15;
+const SHORTEST_WORDS = 4;
 const NO_UMLAUTS = 0.08;
 
 export function roughen(question: string, o: RoughOptions): string {
   const { language, random } = o;
-  let text = question;
+  let text = random() < SHORTENED ? shortened(question, o) : question;
   if (random() < FILLED) text = oneOf(BEFORE[language], random) + text;
   if (random() < FILLED) text += oneOf(AFTER[language], random);
   if (random() < SLIPS) text = slipped(text, o);
@@ -32,6 +36,14 @@ export function roughen(question: string, o: RoughOptions): string {
   const mark = random();
   if (/[?!.]$/.test(text)) return text;
   return text + (mark < 0.55 ? '?' : mark < 0.62 ? '.' : mark < 0.65 ? '??' : mark < 0.67 ? '!' : '');
+}
+
+/** Without some of its words that are nobody's names; short ones stay whole. */
+function shortened(text: string, { kept, random }: RoughOptions): string {
+  const words = text.split(' ');
+  if (words.length < SHORTEST_WORDS) return text;
+  const left = words.filter((word) => random() >= LOST || kept.some((name) => word.includes(name)));
+  return left.length < SHORTEST_WORDS - 1 ? text : left.join(' ');
 }
 
 /** A letter dropped, doubled or swapped, in a word that is nobody's name. */
