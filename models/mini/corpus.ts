@@ -69,7 +69,7 @@ function talkOf({ knowledge, material }: Sources, topic: Topic, random: Random):
 /** Questions it was not taught: as many as so many topics, for there are more of them than of all others. */
 const FOREIGN_TOPICS = 60;
 /** Each tool and each JSON task counts as so many topics: they copy values, which is learned slowly. */
-const TOOL_TOPICS = 2;
+const TOOL_TOPICS = 3;
 const TASK_TOPICS = 2;
 
 type Sources = { readonly knowledge: Knowledge; readonly material: Material };
