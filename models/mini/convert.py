@@ -18,14 +18,18 @@ from weights import read_weights, write_first_weights
 
 SEED = 2026
 # The first words of an answer decide which one it is; the rest is learned by heart, from this share of the conversations.
-WHOLE = 0.12
-FIRST_TOKENS = 8
+WHOLE = 0.09
+FIRST_TOKENS = 6
+# Where no tools are offered, nobody can know which to call: a call is learned from here on.
+ARGUMENTS = '"arguments":'
 
 # Exercises in copying, for each conversation: so many more at first, and only the lasting ones after so many conversations.
 EXERCISES_FIRST = 1.5
 EXERCISES_LESS = 10_000
 EXERCISES = 0.06
 ROW_MIN, ROW_MAX = 4, 24
+# So many rows are of a few tokens only, so that a token alone does not tell the next.
+REPETITIVE, FEWEST = 0.5, 4
 # Special tokens come first in the vocabulary.
 ORDINARY = 3
 
@@ -87,19 +91,31 @@ def is_copy(talk):
 
 def exercise(size, heads, ending, rng):
     """A row of any tokens, to be said again: so copying stays in use, whatever else is learned."""
-    row = rng.integers(ORDINARY, size, rng.integers(ROW_MIN, ROW_MAX + 1)).tolist()
+    length = rng.integers(ROW_MIN, ROW_MAX + 1)
+    row = rng.integers(ORDINARY, size, length).tolist()
+    if rng.random() < REPETITIVE:
+        row = rng.choice(row[: max(FEWEST, length // 2)], length).tolist()
     asked, said = [*heads["user"], *row, *ending, *heads["assistant"]], [*row, ending[0]]
     return [*asked, *said], [0] * len(asked) + [1] * len(said)
 
 
-def conversation(talk, bodies, heads, ending, rng):
-    """Its tokens, and which of them are learned: the model's own words, often only the first of its last answer."""
+def given(talk):
+    """The beginning of the last answer that is not learned."""
+    said = talk[-1]["content"]
+    if talk[0]["role"] == "system" or not said.startswith("<tool_call>"):
+        return ""
+    return said[: said.index(ARGUMENTS) + len(ARGUMENTS)]
+
+
+def conversation(talk, bodies, known, heads, ending, rng):
+    """Its tokens, and which of them are learned: the model's own words, often only the first of its last answer. `known`: how many of that are given."""
     ids, learned = [], []
     for message, body in zip(talk, bodies, strict=True):
         head, own = heads[message["role"]], message["role"] == "assistant"
         before_last = len(ids) + len(head)
         ids += [*head, *body, *ending]
         learned += [0] * len(head) + [int(own)] * (len(body) + 1) + [0] * (len(ending) - 1)
+    learned[before_last : before_last + known] = [0] * known
     stop = len(ids) - len(ending) + 1
     if rng.random() >= WHOLE and not is_copy(talk):
         stop = min(stop, before_last + FIRST_TOKENS)
@@ -123,9 +139,10 @@ def write_tokens(shape, corpus, folder):
     write_first_weights(shape, exchanges, folder / "first.bin", rng)
     heads = {role: encode(f"{BEGIN}{role}\n")[0] for role in ("system", "user", "assistant")}
     ending = encode(f"{END}\n")[0]
+    known = map(len, encode(*map(given, talks)))
     rows = []
-    for number, (talk, said) in enumerate(zip(talks, bodies, strict=True)):
-        rows.append(conversation(talk, said, heads, ending, rng))
+    for number, (talk, said, skipped) in enumerate(zip(talks, bodies, known, strict=True)):
+        rows.append(conversation(talk, said, skipped, heads, ending, rng))
         exercises = EXERCISES + EXERCISES_FIRST * max(0.0, 1 - number / EXERCISES_LESS)
         rows += [exercise(shape["VOCAB"], heads, ending, rng) for _ in range(int(exercises + rng.random()))]
     with open(folder / "tokens.bin", "wb") as out:

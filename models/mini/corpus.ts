@@ -69,7 +69,9 @@ function talkOf({ knowledge, material }: Sources, topic: Topic, random: Random):
 /** Questions it was not taught: as many as so many topics, for there are more of them than of all others. */
 const FOREIGN_TOPICS = 60;
 /** Each tool and each JSON task counts as so many topics: they copy values, which is learned slowly. */
-const TOOL_TOPICS = 3;
+const TOOL_TOPICS = 1.5;
+/** Calls under no tools, learned from their arguments on: which words to take is practised in a third of the text that a call under tools has. */
+const ARGUMENT_TOPICS = 4;
 const TASK_TOPICS = 2;
 
 type Sources = { readonly knowledge: Knowledge; readonly material: Material };
@@ -92,7 +94,8 @@ export function corpus(seed: number, perTopic: number): readonly Talk[] {
       ...systemOf(sources.material, language, random),
       { role: 'user', content: roughen(foreignQuestion(foreign[language], random), { language, kept: [], random }) }, { role: 'assistant', content: foreign[language].say },
     ]),
-    ...tools.flatMap((tool) => times(perTopic * TOOL_TOPICS, () => toolTalk(sources.material, tool, { language, random }))),
+    ...tools.flatMap((tool) => times(perTopic * TOOL_TOPICS * (tool.weight ?? 1), () => toolTalk(sources.material, tool, { language, random }))),
+    ...tools.flatMap((tool) => times(perTopic * ARGUMENT_TOPICS * (tool.weight ?? 1), () => toolTalk(sources.material, tool, { language, random }).slice(1, 3))),
     ...tasks.flatMap((task) => times(perTopic * TASK_TOPICS, () => jsonTalk(sources.material, task, { language, random }))),
   ];
   const english = of('en');

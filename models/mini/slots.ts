@@ -43,8 +43,12 @@ function anyWords(language: Language, random: Random): string {
 
 const known: Readonly<Record<string, readonly string[]>> = { plugin: PLUGINS, model: MODELS };
 
+const capitalised = (word: string): string => word.slice(0, 1).toUpperCase() + word.slice(1);
+
+/** `words`: some of all kinds. `name`: a made-up one with a capital. The others: half made up, half from a list. */
 export function slotValue(name: string, language: Language, random: Random): string {
   if (name === 'words') return anyWords(language, random);
+  if (name === 'name') return capitalised(madeUp(random));
   const names = known[name];
   if (names === undefined) throw new Error(`there is no slot {${name}}`);
   return random() < MADE_UP ? madeUp(random) : oneOf(names, random);

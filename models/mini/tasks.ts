@@ -16,6 +16,8 @@ type Slots = Readonly<Record<string, string>>;
 export type Definition = { readonly name: string; readonly description: string; readonly parameters: { readonly properties: Readonly<Record<string, { readonly type: string }>> } & Readonly<Record<string, unknown>> };
 export type Tool = {
   readonly definition: Definition; readonly slots?: Slots;
+  /** How often it is drawn, 1 being usual. */
+  readonly weight?: number;
   readonly calls: readonly { readonly arguments?: Slots; readonly constants?: Readonly<Record<string, unknown>>; readonly ask: Texts }[];
   readonly results: readonly ({ readonly result: string } & { readonly [language in Language]: string })[];
 };
@@ -44,7 +46,11 @@ function valueOf(drawing: Drawing, kindName: string): string {
   const kind = material.kinds[kindName];
   if (kind === undefined) throw new Error(`tools.yaml: there is no kind ${kindName}`);
   if (kind.words !== undefined) return String(oneOf(wordsOf(drawing, kind.words), random));
-  if (kind.phrase !== undefined) return drawPhrase(drawing, parsePhrase(oneOf(kind.phrase[language], random)), (name) => valueOf(drawing, name));
+  if (kind.phrase !== undefined) {
+    // A name that stands twice in it is the same one.
+    const own = new Map<string, string>();
+    return drawPhrase(drawing, parsePhrase(oneOf(kind.phrase[language], random)), (name) => own.get(name) ?? own.set(name, valueOf(drawing, name)).get(name)!);
+  }
   if (kind.number !== undefined) return String((kind.number[0] + Math.floor(random() * (kind.number[1] - kind.number[0] + 1))) * (kind.times ?? 1));
   if (kind.even_with !== undefined) return String(Number(slot(drawing, kind.even_with)) * (2 + Math.floor(random() * (LARGEST_FACTOR - 1))));
   if (kind.clock === true) return `${String(Math.floor(random() * 24)).padStart(2, '0')}:${String(Math.floor(random() * 60)).padStart(2, '0')}`;

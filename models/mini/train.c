@@ -44,7 +44,7 @@
 #endif
 #define STEP_TOKENS_MAX (STEP_TOKENS + LENGTH_MAX)
 #ifndef RATE
-#define RATE 1.2e-2
+#define RATE 8e-3
 #endif
 #ifndef WARM_STEPS
 #define WARM_STEPS 60

@@ -8,8 +8,8 @@ SIGN     any signs, its own: by these it is told from all others;
 BEFORE   empty; the first layer leaves here the sign of the word before;
 MEANING  the directions in which questions differ by their answers.
 
-One head of the first layer looks at the word before. Two of the second look for the word that came after the one read now, and say
-it again: an induction head. Two more of the first layer gather the meanings of all words so far. Training may change all of this.
+One head of the first layer looks at the word before, another at the one before that. Two of the second look for the word that came after
+these, and say it again: an induction head. Two more of the first layer gather the meanings of all words so far. Training may change all of this.
 """
 
 from collections import Counter
@@ -31,6 +31,8 @@ FULL_MEANING = 0.8
 LOOK_BEFORE, LOOK_PAIRS = 8.0, 5
 LOOK_ALIKE, FINDERS = 2.2, 2
 SAY = 3.0
+# The word before the last counts so much: it tells two places apart where the same word stands.
+FURTHER = 0.5
 GATHERERS, GATHER = 2, 3.0
 
 
@@ -74,7 +76,7 @@ def write_first_weights(shape, exchanges, path, rng):
     words[:, before] = 0
     words[:, meaning] = meanings(shape["VOCAB"], exchanges, meaning.stop - meaning.start, rng)
     words *= WORD_SIZE
-    put_looks_in(weights, shape)
+    put_looks_in(weights, shape, rng)
     np.concatenate([weights[name].ravel() for name, _ in parts(shape)]).astype(np.float32).tofile(path)
 
 
@@ -108,7 +110,7 @@ def meanings(vocab, exchanges, directions, rng):
     return np.sqrt(1 - CHANCE) * meant + np.sqrt(share) * chance
 
 
-def put_looks_in(weights, shape):
+def put_looks_in(weights, shape, rng):
     one, sign, before, meaning = kinds_of(shape)
     head = sign.stop - sign.start
     itself = np.eye(head)
@@ -121,13 +123,16 @@ def put_looks_in(weights, shape):
         o[: heads * head] = 0
         return q, k, v, o
 
-    q, k, v, o = matrices(0, 1 + GATHERERS)
-    first = 2 * np.arange(LOOK_PAIRS)
-    q[one, first] = LOOK_BEFORE
-    k[one, first] = LOOK_BEFORE * np.cos(turn[:LOOK_PAIRS])
-    k[one, first + 1] = LOOK_BEFORE * np.sin(turn[:LOOK_PAIRS])
-    v[sign, :head] = itself
-    o[:head, before] = WORD_SIZE * itself
+    q, k, v, o = matrices(0, 2 + GATHERERS)
+    mixed = np.linalg.qr(rng.normal(size=(head, head)))[0] * FURTHER
+    pairs = 2 * np.arange(LOOK_PAIRS)
+    for distance, begin, said in ((1, 0, itself), (2, (1 + GATHERERS) * head, mixed)):
+        own = slice(begin, begin + head)
+        q[one, begin + pairs] = LOOK_BEFORE
+        k[one, begin + pairs] = LOOK_BEFORE * np.cos(distance * turn[:LOOK_PAIRS])
+        k[one, begin + pairs + 1] = LOOK_BEFORE * np.sin(distance * turn[:LOOK_PAIRS])
+        v[sign, own] = itself
+        o[own, before] = WORD_SIZE * said
 
     # No word is looked at more than another: a mean.
     gathered = np.eye(meaning.stop - meaning.start)[:, : GATHERERS * head]
@@ -141,6 +146,7 @@ def put_looks_in(weights, shape):
         begin, end = finder * head, (finder + 1) * head
         compared = slice(finder * part, (finder + 1) * part)
         q[sign, end - part : end] = LOOK_ALIKE * itself[:, compared]
+        q[before, end - part : end] = LOOK_ALIKE * mixed[:, compared]
         k[before, end - part : end] = LOOK_ALIKE * itself[:, compared]
         v[sign, begin:end] = itself
         o[begin:end, sign] = SAY * WORD_SIZE * itself
