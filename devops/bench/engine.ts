@@ -1,7 +1,7 @@
 // Bench of the way to the engine: tokens a second through /v1/chat against the same engine asked directly.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { appliance, fixture, reaches } from '../e2e/appliance.ts';
+import { appliance, bundled, reaches } from '../e2e/appliance.ts';
 import { quantile, type Row } from './measure.ts';
 
 const ROUNDS = 7;
@@ -16,7 +16,7 @@ async function speed(door: Door): Promise<number> {
   const began = performance.now();
   const response = await fetch(`${door.url}/v1/chat/completions`, {
     method: 'POST', headers: { authorization: `Bearer ${door.bearer}`, 'content-type': 'application/json' },
-    body: JSON.stringify({ model: 'chat', stream: true, stream_options: { include_usage: true }, temperature: 0, max_tokens: TOKENS, messages: [{ role: 'user', content: 'Tell me a story.' }] }),
+    body: JSON.stringify({ model: 'mini', stream: true, stream_options: { include_usage: true }, temperature: 0, max_tokens: TOKENS, messages: [{ role: 'user', content: 'Write a story about a child and a day at the sea.' }] }),
   });
   const text = await response.text();
   const took_s = (performance.now() - began) / 1000;
@@ -26,10 +26,8 @@ async function speed(door: Door): Promise<number> {
 }
 
 export async function run(): Promise<readonly Row[]> {
-  const model = fixture('text/stories260K-chat.gguf');
-  if (model === null) return [];
   const root = fileURLToPath(new URL('../..', import.meta.url));
-  const house = await appliance({ yaml: readFileSync(`${root}bkg.yaml`, 'utf8'), env: { BKG_CHAT_MODEL: `file:${model}`, BKG_INSTALLS: `${root}.bkg/plugins`, BKG_LOG_LEVEL: 'warn' } });
+  const house = await appliance({ yaml: bundled(), env: { BKG_INSTALLS: `${root}.bkg/plugins`, BKG_LOG_LEVEL: 'warn' } });
   try {
     const { port, pid } = await reaches(house, 'llmserver', 'running');
     const inbound = /BKG_INBOUND=([^\0]+)/.exec(readFileSync(`/proc/${pid}/environ`, 'utf8'))?.[1] ?? '';

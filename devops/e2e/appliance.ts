@@ -1,8 +1,8 @@
 // Starts a real bkg on a folder of its own for tests and benches, and leaves nothing behind.
 import { spawn, type ChildProcess } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { PluginView } from '../../reconciler/index.ts';
 import { killCarriers } from '../sweep.ts';
@@ -173,12 +173,3 @@ export const settles = (house: Appliance): Promise<unknown> => until('everything
   const { converged, file } = body as { readonly converged: boolean; readonly file: { readonly revision: string; readonly inForce: string } };
   return converged && file.revision === file.inForce;
 });
-
-/** Absolute path of a fixture; null, after one plain line, where the fixtures are not at hand. */
-export function fixture(path: string): string | null {
-  const folder = process.env['BKG_FIXTURES'] ?? resolve(fileURLToPath(new URL('../../../shared/fixtures', import.meta.url)));
-  const found = join(folder, path);
-  if (existsSync(found)) return found;
-  process.stdout.write(`skipped: ${path} is not there (BKG_FIXTURES names the folder of real models)\n`);
-  return null;
-}

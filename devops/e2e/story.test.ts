@@ -1,61 +1,54 @@
-// The main job on a real model: bkg.yaml in, a story out through the openai client, whole and streamed.
+// The main job on a real model: bkg.yaml in, an answer of the bundled model out through the openai client, whole and streamed.
 import OpenAI from 'openai';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { fileURLToPath } from 'node:url';
-import { readFileSync } from 'node:fs';
-import { appliance, fixture, reaches, until } from './appliance.ts';
+import { appliance, bundled, reaches, until } from './appliance.ts';
 
-const model = fixture('text/stories260K-chat.gguf');
-/** The file that npm start uses, on a model at hand. */
-const bundled = readFileSync(fileURLToPath(new URL('../../bkg.yaml', import.meta.url)), 'utf8');
+// The store of the checkout's own home: the engine's packages are installed once, not once per test.
+const installs = fileURLToPath(new URL('../../.bkg/plugins', import.meta.url));
 
-if (model !== null) {
-  test('the default file tells a story through the openai client', async () => {
-    // The store of the checkout's own home: the engine's packages are installed once, not once per test.
-    const installs = fileURLToPath(new URL('../../.bkg/plugins', import.meta.url));
-    const house = await appliance({ yaml: bundled, env: { BKG_CHAT_MODEL: `file:${model}`, BKG_INSTALLS: installs } });
-    try {
-      await reaches(house, 'llmserver', 'running');
-      const client = new OpenAI({ baseURL: `${house.url}/v1`, apiKey: house.token });
-      const models = await client.models.list();
-      assert.ok(models.data.some((one) => one.id === 'chat'), JSON.stringify(models.data));
-      const ask = { model: 'chat', temperature: 0, max_tokens: 60, messages: [{ role: 'user' as const, content: 'Tell me a story.' }] };
-      const whole = await client.chat.completions.create(ask);
-      const story = whole.choices[0]?.message.content ?? '';
-      // What this model says at temperature 0 is always the same tale of a day and a child.
-      assert.match(story, /\b(once upon a time|one day)\b/i);
-      assert.ok(story.split(' ').length > 15, story);
-      assert.ok((whole.usage?.completion_tokens ?? 0) > 15);
+test('the default file answers through the openai client, from the model that comes along', async () => {
+  const house = await appliance({ yaml: bundled(), env: { BKG_INSTALLS: installs } });
+  try {
+    await reaches(house, 'llmserver', 'running');
+    const client = new OpenAI({ baseURL: `${house.url}/v1`, apiKey: house.token });
+    const models = await client.models.list();
+    assert.ok(models.data.some((one) => one.id === 'mini'), JSON.stringify(models.data));
+    const ask = { model: 'mini', messages: [{ role: 'user' as const, content: 'How do I add a model?' }] };
+    const whole = await client.chat.completions.create(ask);
+    const answer = whole.choices[0]?.message.content ?? '';
+    assert.match(answer, /```yaml\nmodels:\n {2}\S+:.*source: hf:/s);
+    assert.is(whole.choices[0]?.finish_reason, 'stop');
+    assert.ok((whole.usage?.completion_tokens ?? 0) > 15);
 
-      let streamed = '';
-      let pieces = 0;
-      let usage = null;
-      for await (const chunk of await client.chat.completions.create({ ...ask, stream: true, stream_options: { include_usage: true } })) {
-        const piece = chunk.choices[0]?.delta.content ?? '';
-        streamed += piece;
-        if (piece !== '') pieces += 1;
-        usage = chunk.usage ?? usage;
-      }
-      assert.is(streamed, story);
-      assert.ok(pieces > 5, `${pieces} pieces`);
-      assert.equal(usage, whole.usage === undefined ? null : { ...usage, completion_tokens: whole.usage.completion_tokens });
-      const { telemetry } = await until('the requests are counted', async () => { const found = await house.plugin('llmserver'); return found.telemetry.requests >= 2 ? found : null; });
-      assert.is(telemetry.errors, 0);
-      const refused = await client.chat.completions.create({ ...ask, model: 'no-such-model' }).then(() => null, (error: { status: number }) => error.status);
-      assert.is(refused, 404);
-    } finally {
-      assert.equal(await house.dispose(), []);
+    let streamed = '';
+    let pieces = 0;
+    let usage = null;
+    for await (const chunk of await client.chat.completions.create({ ...ask, stream: true, stream_options: { include_usage: true } })) {
+      const piece = chunk.choices[0]?.delta.content ?? '';
+      streamed += piece;
+      if (piece !== '') pieces += 1;
+      usage = chunk.usage ?? usage;
     }
-  });
-}
+    assert.is(streamed, answer);
+    assert.ok(pieces > 5, `${pieces} pieces`);
+    assert.equal(usage, whole.usage === undefined ? null : { ...usage, completion_tokens: whole.usage.completion_tokens });
+    const { telemetry } = await until('the requests are counted', async () => { const found = await house.plugin('llmserver'); return found.telemetry.requests >= 2 ? found : null; });
+    assert.is(telemetry.errors, 0);
+    const refused = await client.chat.completions.create({ ...ask, model: 'no-such-model' }).then(() => null, (error: { status: number }) => error.status);
+    assert.is(refused, 404);
+  } finally {
+    assert.equal(await house.dispose(), []);
+  }
+});
 
 test('without its model the plugin waits and says so; nobody gets canned text', async () => {
-  const house = await appliance({ yaml: bundled, env: { BKG_CHAT_MODEL: 'file:no-such.gguf' } });
+  const house = await appliance({ yaml: bundled().replace(/file:\S+\.gguf/, 'file:no-such.gguf') });
   try {
-    const waiting = await until('the condition names the model', async () => { const found = await house.plugin('llmserver'); return found.conditions.some((one) => /chat/.test(one.message) && one.status === 'False') ? found : null; });
+    const waiting = await until('the condition names the model', async () => { const found = await house.plugin('llmserver'); return found.conditions.some((one) => /mini/.test(one.message) && one.status === 'False') ? found : null; });
     assert.is(waiting.pid, null);
-    const { status, body } = await house.ask('/v1/chat/completions', { method: 'POST', body: { model: 'chat', messages: [{ role: 'user', content: 'hi' }] } });
+    const { status, body } = await house.ask('/v1/chat/completions', { method: 'POST', body: { model: 'mini', messages: [{ role: 'user', content: 'hi' }] } });
     assert.is(status, 503);
     assert.type((body as { error: { message: string } }).error.message, 'string');
   } finally {

@@ -18,8 +18,10 @@ from weights import read_weights, write_first_weights
 
 SEED = 2026
 # The first words of an answer decide which one it is; the rest is learned by heart, from this share of the conversations.
-WHOLE = 0.09
+WHOLE = 0.13
 FIRST_TOKENS = 6
+# An answer said less often than this holds a name; it is learned whole, so that the name is copied.
+RARE = 100
 # Where no tools are offered, nobody can know which to call: a call is learned from here on.
 ARGUMENTS = '"arguments":'
 
@@ -107,8 +109,8 @@ def given(talk):
     return said[: said.index(ARGUMENTS) + len(ARGUMENTS)]
 
 
-def conversation(talk, bodies, known, heads, ending, rng):
-    """Its tokens, and which of them are learned: the model's own words, often only the first of its last answer. `known`: how many of that are given."""
+def conversation(talk, bodies, *, known, whole, heads, ending):
+    """Its tokens, and which of them are learned: the model's own words. Of its last answer `known` are given, and unless `whole` only the first of it are learned."""
     ids, learned = [], []
     for message, body in zip(talk, bodies, strict=True):
         head, own = heads[message["role"]], message["role"] == "assistant"
@@ -117,7 +119,7 @@ def conversation(talk, bodies, known, heads, ending, rng):
         learned += [0] * len(head) + [int(own)] * (len(body) + 1) + [0] * (len(ending) - 1)
     learned[before_last : before_last + known] = [0] * known
     stop = len(ids) - len(ending) + 1
-    if rng.random() >= WHOLE and not is_copy(talk):
+    if not whole:
         stop = min(stop, before_last + FIRST_TOKENS)
     return ids[:stop], learned[:stop]
 
@@ -140,9 +142,11 @@ def write_tokens(shape, corpus, folder):
     heads = {role: encode(f"{BEGIN}{role}\n")[0] for role in ("system", "user", "assistant")}
     ending = encode(f"{END}\n")[0]
     known = map(len, encode(*map(given, talks)))
+    times = Counter(talk[-1]["content"] for talk in talks)
     rows = []
     for number, (talk, said, skipped) in enumerate(zip(talks, bodies, known, strict=True)):
-        rows.append(conversation(talk, said, skipped, heads, ending, rng))
+        whole = times[talk[-1]["content"]] < RARE or is_copy(talk) or rng.random() < WHOLE
+        rows.append(conversation(talk, said, known=skipped, whole=whole, heads=heads, ending=ending))
         exercises = EXERCISES + EXERCISES_FIRST * max(0.0, 1 - number / EXERCISES_LESS)
         rows += [exercise(shape["VOCAB"], heads, ending, rng) for _ in range(int(exercises + rng.random()))]
     with open(folder / "tokens.bin", "wb") as out:

@@ -1,11 +1,12 @@
 // Makes the training text of bkg-mini out of its knowledge: conversations as JSON lines, the same for the same seed.
 import { writeFileSync } from 'node:fs';
+import { EXAM, readExam } from './exam.ts';
 import { readKnowledge, type Knowledge, type Language, type Topic } from './knowledge.ts';
 import { foreignQuestion, readForeign } from './foreign.ts';
 import { draw, oneOf, randomFrom, type Random } from './phrase.ts';
 import { roughen } from './rough.ts';
 import { slotValue } from './slots.ts';
-import { jsonTalk, offered, readMaterial, toolsInWords, toolTalk, type Material } from './tasks.ts';
+import { jsonTalk, offered, readMaterial, toolsInWords, toolTalk, type Material, type Tool } from './tasks.ts';
 
 export type Message = { readonly role: 'system' | 'user' | 'assistant'; readonly content: string };
 export type Talk = readonly Message[];
@@ -52,14 +53,16 @@ export function exchange(knowledge: Knowledge, topic: Topic, random: Random): re
   return [{ role: 'user', content: roughen(question, { language: topic.language, kept, random }) }, { role: 'assistant', content: said }];
 }
 
-function systemOf(material: Material, language: Language, random: Random): Talk {
+/** `useless`: those tools that this question must not be answered with. */
+function systemOf(useless: readonly Tool[], language: Language, random: Random): Talk {
   const chance = random();
-  if (chance < HAS_TOOLS) return [{ role: 'system', content: toolsInWords(offered(material.tools, null, random)) }];
+  if (chance < HAS_TOOLS) return [{ role: 'system', content: toolsInWords(offered(useless, null, random)) }];
   return chance < HAS_TOOLS + HAS_SYSTEM ? [{ role: 'system', content: oneOf(SYSTEMS[language], random) }] : [];
 }
 
 function talkOf({ knowledge, material }: Sources, topic: Topic, random: Random): Talk {
-  const talk: Message[] = [...systemOf(material, topic.language, random)];
+  const useless = material.tools.filter(({ answers = [] }) => !answers.includes(topic.id));
+  const talk: Message[] = [...systemOf(useless, topic.language, random)];
   talk.push(...exchange(knowledge, topic, random));
   const others = knowledge.topics.filter((other) => other.language === topic.language);
   for (let turns = 1; turns < 3 && random() < GOES_ON; turns += 1) talk.push(...exchange(knowledge, oneOf(others, random), random));
@@ -67,7 +70,7 @@ function talkOf({ knowledge, material }: Sources, topic: Topic, random: Random):
 }
 
 /** Questions it was not taught: as many as so many topics, for there are more of them than of all others. */
-const FOREIGN_TOPICS = 60;
+const FOREIGN_TOPICS = 75;
 /** Each tool and each JSON task counts as so many topics: they copy values, which is learned slowly. */
 const TOOL_TOPICS = 1.5;
 /** Calls under no tools, learned from their arguments on: which words to take is practised in a third of the text that a call under tools has. */
@@ -81,26 +84,30 @@ export const plainly = (question: string): string => question.toLowerCase().repl
 
 const questionOf = (talk: Talk): string => plainly(talk.find(({ role }) => role === 'user')?.content ?? '');
 
-/** All conversations, in the order of their topics; the same for the same seed. What is asked in the same words in both languages is answered in English. */
+/** All conversations, in the order of their topics; the same for the same seed. What is asked in the same words in both languages is answered in English; what the exam asks is left out. */
 export function corpus(seed: number, perTopic: number): readonly Talk[] {
   const sources = { knowledge: readKnowledge(), material: readMaterial() };
   const { tools, tasks } = sources.material;
   const foreign = readForeign();
+  // The others know of the weather, sums and the user's papers.
+  const ofBkg = tools.filter(({ answers }) => answers !== undefined);
   const random = randomFrom(seed);
   const times = (count: number, make: () => Talk): Talk[] => Array.from({ length: Math.round(count) }, make);
   const of = (language: Language): Talk[] => [
     ...sources.knowledge.topics.filter((topic) => topic.language === language).flatMap((topic) => times(perTopic * topic.weight, () => talkOf(sources, topic, random))),
     ...times(perTopic * FOREIGN_TOPICS, () => [
-      ...systemOf(sources.material, language, random),
+      ...systemOf(ofBkg, language, random),
       { role: 'user', content: roughen(foreignQuestion(foreign[language], random), { language, kept: [], random }) }, { role: 'assistant', content: foreign[language].say },
     ]),
     ...tools.flatMap((tool) => times(perTopic * TOOL_TOPICS * (tool.weight ?? 1), () => toolTalk(sources.material, tool, { language, random }))),
     ...tools.flatMap((tool) => times(perTopic * ARGUMENT_TOPICS * (tool.weight ?? 1), () => toolTalk(sources.material, tool, { language, random }).slice(1, 3))),
     ...tasks.flatMap((task) => times(perTopic * TASK_TOPICS, () => jsonTalk(sources.material, task, { language, random }))),
   ];
-  const english = of('en');
+  const held = new Set(readExam(EXAM).map(({ question }) => plainly(question)));
+  const taught = (language: Language): Talk[] => of(language).filter((talk) => !talk.some(({ content }) => held.has(plainly(content))));
+  const english = taught('en');
   const asked = new Set(english.map(questionOf));
-  return [...english, ...of('de').filter((talk) => !asked.has(questionOf(talk)))];
+  return [...english, ...taught('de').filter((talk) => !asked.has(questionOf(talk)))];
 }
 
 /** One conversation per line, as JSON. Returns how many. */

@@ -1,11 +1,14 @@
 // The exam of bkg-mini: questions nobody trained it with, and the rule by which a reply is right.
 import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { distance } from 'fastest-levenshtein';
 import { parse } from 'yaml';
 import { readForeign } from './foreign.ts';
 import { LANGUAGES, readKnowledge, type Language } from './knowledge.ts';
 import type { Phrase } from './phrase.ts';
 import { readMaterial, type Definition } from './tasks.ts';
+
+export const EXAM = fileURLToPath(new URL('exam.yaml', import.meta.url));
 
 type Asked = { readonly [language in Language]?: string };
 type Written = {

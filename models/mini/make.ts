@@ -6,8 +6,8 @@ import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { SEED, writeCorpus } from './corpus.ts';
-import { readExam } from './exam.ts';
-import { EXAM, MODEL, scoreOf, sit } from './score.ts';
+import { EXAM, readExam } from './exam.ts';
+import { MODEL, scoreOf, sit } from './score.ts';
 import { writeCard } from './card.ts';
 
 /** The shape of the model, for train.c and convert.py alike; names as there. */

@@ -3,10 +3,9 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { execa } from 'execa';
 import getPort from 'get-port';
-import { isRight, KINDS, readExam, type Item, type Kind, type Reply } from './exam.ts';
+import { EXAM, isRight, KINDS, readExam, type Item, type Kind, type Reply } from './exam.ts';
 
 const SERVER = fileURLToPath(new URL('../../plugins/llmserver/main.ts', import.meta.url));
-export const EXAM = fileURLToPath(new URL('exam.yaml', import.meta.url));
 export const MODEL = fileURLToPath(new URL('bkg-mini.gguf', import.meta.url));
 /** Longer than any answer: a reply that comes to it did not end by itself. */
 const LONGEST_REPLY_TOKENS = 400;

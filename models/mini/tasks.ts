@@ -18,6 +18,8 @@ export type Tool = {
   readonly definition: Definition; readonly slots?: Slots;
   /** How often it is drawn, 1 being usual. */
   readonly weight?: number;
+  /** Topics whose questions it answers better than words. */
+  readonly answers?: readonly string[];
   readonly calls: readonly { readonly arguments?: Slots; readonly constants?: Readonly<Record<string, unknown>>; readonly ask: Texts }[];
   readonly results: readonly ({ readonly result: string } & { readonly [language in Language]: string })[];
 };

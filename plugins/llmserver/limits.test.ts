@@ -3,7 +3,7 @@ import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { codeOf, EMBEDDING, ended, haveFixtures, openServers, pause, STORIES, type Running } from './test-server.ts';
+import { atLength, codeOf, ended, MINI, openServers, pause, type Running } from './test-server.ts';
 
 const limits = suite('llmserver limits');
 const servers = openServers();
@@ -20,7 +20,7 @@ function configure(settings: unknown): void {
 
 limits.before(async () => {
   configure({ parallel: 1, queue: 0, contextSize: 2048 });
-  running = await servers.start(['--model', STORIES, '--embedding-model', EMBEDDING, '--context-size', String(CONTEXT)], { BKG_CONFIG: config });
+  running = await servers.start(['--model', MINI, '--context-size', String(CONTEXT)], { BKG_CONFIG: config });
 });
 
 limits('flags win over the file', async () => {
@@ -33,8 +33,8 @@ limits('flags win over the file', async () => {
 });
 
 limits('an answer ends where the context ends', async () => {
-  const answer = (await (await running.post('/v1/completions', { prompt: 'Once upon a time', max_tokens: 100_000, temperature: 0, response_format: undefined })).json()) as { readonly usage: { readonly total_tokens: number } };
-  assert.ok(answer.usage.total_tokens <= CONTEXT);
+  const answer = (await (await running.post('/v1/chat/completions', { ...atLength(CONTEXT), max_tokens: 100_000 })).json()) as { readonly usage: { readonly total_tokens: number } };
+  assert.is(answer.usage.total_tokens, CONTEXT);
 });
 
 limits('says what is wrong with a request, with its field', async () => {
@@ -60,11 +60,6 @@ limits('says what is wrong with a request, with its field', async () => {
     [chat({ response_format: { type: 'json_schema', json_schema: { schema: { $ref: '#' } } } }), 400, 'invalid_request', 'response_format'],
     [running.post('/v1/completions', { prompt: 7 }), 400, 'invalid_request', 'prompt'],
     [running.post('/v1/completions', { prompt: [999_999] }), 400, 'invalid_request', 'prompt'],
-    [running.post('/v1/embeddings', { input: '' }), 400, 'invalid_request', 'input'],
-    [running.post('/v1/embeddings', { input: [[999_999]] }), 400, 'invalid_request', 'input'],
-    [running.post('/v1/embeddings', { input: 'word '.repeat(5_000) }), 400, 'context_length_exceeded', 'input'],
-    [running.post('/v1/embeddings', { input: 'a', dimensions: 3 }), 400, 'invalid_request', 'dimensions'],
-    [running.post('/v1/embeddings', { input: 'a', encoding_format: 'x' }), 400, 'invalid_request', 'encoding_format'],
     [running.post('/detokenize', { tokens: [999_999] }), 400, 'invalid_request', 'tokens'],
     [running.post('/detokenize', { tokens: [-1] }), 400, 'invalid_request', 'tokens'],
     [running.post('/nowhere', {}), 404, 'unknown_url', null],
@@ -77,7 +72,7 @@ limits('says what is wrong with a request, with its field', async () => {
 });
 
 limits('a full queue says come again; a longer one, given while it runs, takes all', async () => {
-  const six = (): Promise<readonly Response[]> => Promise.all([1, 2, 3, 4, 5, 6].map((seed) => running.post('/v1/completions', { prompt: 'Once', seed, max_tokens: 200 })));
+  const six = (): Promise<readonly Response[]> => Promise.all([1, 2, 3, 4, 5, 6].map((seed) => running.post('/v1/chat/completions', { ...atLength(150), seed, max_tokens: 200 })));
   const answers = await six();
   const refused = answers.find((answer) => answer.status === 429);
   assert.ok(answers.some((answer) => answer.status === 200));
@@ -86,7 +81,7 @@ limits('a full queue says come again; a longer one, given while it runs, takes a
   configure({ parallel: 1, queue: 64, maxTokens: 3 });
   while (!running.output().includes('new settings are in use')) await pause();
   assert.equal((await six()).map((answer) => answer.status), [200, 200, 200, 200, 200, 200]);
-  const short = (await (await running.post('/v1/completions', { prompt: 'Once', temperature: 0 })).json()) as { readonly usage: { readonly completion_tokens: number } };
+  const short = (await (await running.post('/v1/chat/completions', atLength(50))).json()) as { readonly usage: { readonly completion_tokens: number } };
   assert.is(short.usage.completion_tokens, 3);
   configure('nonsense');
   while (!running.output().includes('the new settings are not used')) await pause();
@@ -97,18 +92,18 @@ limits('clients that go away stop their answers, begun or waiting', async () => 
   const leave = new AbortController();
   const done = async (): Promise<number> => (await running.figures())['completion_tokens']!;
   const before = await done();
-  const rounds = Array.from({ length: 40 }, (_, seed) => running.post('/v1/completions', { prompt: 'Once', seed, max_tokens: 240, stream: true, temperature: 1.5 }, leave.signal).then((response) => response.text()).catch(() => 'left'));
+  const rounds = Array.from({ length: 40 }, (_, seed) => running.post('/v1/chat/completions', { ...atLength(150), seed, max_tokens: 200, stream: true }, leave.signal).then((response) => response.text()).catch(() => 'left'));
   while ((await running.figures())['waiting']! < 30) await pause();
   leave.abort();
   const ends = await Promise.all(rounds);
   assert.ok(ends.filter((end) => end === 'left').length >= 30);
   for (let now = await running.figures(); now['active'] !== 0 || now['waiting'] !== 0; now = await running.figures()) await pause();
-  assert.ok((await done()) - before < 20 * 240, 'nobody wrote for those who had left');
+  assert.ok((await done()) - before < 20 * 200, 'nobody wrote for those who had left');
 });
 
 limits('told to finish, it finishes what it has begun', async () => {
-  const other = await servers.start(['--model', STORIES, '--context-size', '2048']);
-  const response = await other.post('/v1/completions', { prompt: 'Once', seed: 3, max_tokens: 300, stream: true });
+  const other = await servers.start(['--model', MINI]);
+  const response = await other.post('/v1/chat/completions', { ...atLength(150), max_tokens: 300, stream: true });
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
   let text = (await reader.read()).value ?? '';
   other.child.kill('SIGTERM');
@@ -132,19 +127,13 @@ limits('what cannot be loaded ends it with a line that says why', async () => {
   const ends = async (flags: readonly string[], why: RegExp): Promise<void> => servers.start(flags).then(() => assert.unreachable('it started'), (error: Error) => assert.match(error.message, why));
   writeFileSync(broken, 'GGUF and then a good deal of nonsense');
   await ends(['--model', broken], /ended with 78.*is damaged/s);
-  writeFileSync(broken, readFileSync(STORIES).subarray(0, 300_000));
+  writeFileSync(broken, readFileSync(MINI).subarray(0, 300_000));
   await ends(['--model', broken], /ended with 1:.*could not be loaded/s);
   await ends(['--model', join(servers.folder, 'nowhere.gguf')], /ended with 78.*does not exist/s);
-  await ends(['--model', STORIES, '--prompt-template', 'nope'], /ended with 78.*no prompt template \\"nope\\"/s);
-  await ends(['--model', STORIES, '--gpu', 'vulkan'], /ended with 78.*gpu: vulkan cannot be used here/s);
+  await ends(['--model', MINI, '--prompt-template', 'nope'], /ended with 78.*no prompt template \\"nope\\"/s);
+  await ends(['--model', MINI, '--gpu', 'vulkan'], /ended with 78.*gpu: vulkan cannot be used here/s);
   await ends(['--parallel', 'many'], /ended with 78.*parallel must be a whole number/s);
 });
 
 limits.after(() => servers.close());
-
-if (haveFixtures()) limits.run();
-else {
-  const skipped = suite('llmserver limits (skipped)');
-  skipped('no fixtures', () => undefined);
-  skipped.run();
-}
+limits.run();

@@ -1,4 +1,4 @@
-// For tests: starts the real server as a process of its own on the fixture models, and ends all that it started.
+// For tests: starts the real server as a process of its own on the bundled model, or on models of others, and ends all that it started.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -7,6 +7,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const here = dirname(fileURLToPath(import.meta.url));
+export const MINI = join(here, '../../models/mini/bkg-mini.gguf');
 const fixtures = process.env['BKG_FIXTURES'] ?? join(here, '../../../shared/fixtures');
 export const STORIES = join(fixtures, 'text/stories260K-chat.gguf');
 export const EMBEDDING = join(fixtures, 'embedding/static-bge-glove-114d/model.gguf');
@@ -18,6 +19,12 @@ export const haveFixtures = (): boolean => {
   const have = existsSync(STORIES) && existsSync(EMBEDDING);
   if (!have) console.log('skipped: the fixture models are not here (BKG_FIXTURES)');
   return have;
+};
+
+/** A chat that any model answers at length: with a list of so many. */
+export const atLength = (count: number): object => {
+  const schema = { type: 'array', items: { type: 'boolean' }, minItems: count, maxItems: count };
+  return { messages: [{ role: 'user', content: 'Go on' }], response_format: { type: 'json_schema', json_schema: { name: 'list', schema } } };
 };
 
 export const pause = (): Promise<void> => new Promise((resolve) => { setTimeout(resolve, LOOK_EVERY_MS); });
