@@ -30,6 +30,7 @@ const broken: Readonly<Record<string, readonly Source[]>> = {
     { path: 'plugins/one/x.ts', text: "type A = import('../../schema/a.ts').A;" },
     { path: 'plugins/one/x.ts', text: "import { a } from '../two/a.ts';" },
     { path: 'ui/src/x.ts', text: "import { a } from '../../api/a.ts';" },
+    { path: 'models/mini/x.ts', text: "import { a } from '../../schema/a.ts';" },
   ],
   'core is pure': [
     { path: 'reconciler/core/x.ts', text: 'const now = Date.now();' },

@@ -21,8 +21,9 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   shell: ['schema', 'core'],
   door: ['schema', 'core', 'shell'],
   api: ['schema', 'door'],
-  devops: ['schema', 'door', 'api'],
+  devops: ['schema', 'door', 'api', 'models'],
   ui: ['schema'],
+  models: [],
 };
 
 /** The part a path belongs to; a plugin is a part of its own. Null outside all parts. */

@@ -5,7 +5,7 @@ import type { Score } from './score.ts';
 
 export type Figures = {
   readonly sha256: string; readonly bytes: number; readonly parameters: number;
-  readonly conversations: number; readonly seed: number; readonly steps: number;
+  readonly conversations: number; readonly seed: number;
   readonly trainingMinutes: number; readonly processor: string; readonly score: Score;
 };
 
@@ -21,7 +21,7 @@ function rows(figures: Figures): readonly (readonly [string, string])[] {
     ['sha256', figures.sha256],
     ['size', `${figures.bytes} bytes`],
     ['parameters', String(figures.parameters)],
-    ['trained on', `${figures.conversations} conversations, seed ${figures.seed}, ${figures.steps} steps`],
+    ['trained on', `${figures.conversations} conversations, seed ${figures.seed}`],
     ['training time', `${figures.trainingMinutes.toFixed(0)} minutes on two cores (${figures.processor})`],
     ['questions about bkg answered right', share(score.questions)],
     ['questions of other fields refused', share(score.foreign)],

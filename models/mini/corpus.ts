@@ -1,6 +1,5 @@
 // Makes the training text of bkg-mini out of its knowledge: conversations as JSON lines, the same for the same seed.
 import { writeFileSync } from 'node:fs';
-import { EXAM, readExam } from './exam.ts';
 import { readKnowledge, type Knowledge, type Language, type Topic } from './knowledge.ts';
 import { foreignQuestion, readForeign } from './foreign.ts';
 import { draw, oneOf, randomFrom, type Random } from './phrase.ts';
@@ -71,11 +70,11 @@ function talkOf({ knowledge, material }: Sources, topic: Topic, random: Random):
 
 /** Questions it was not taught: as many as so many topics, for there are more of them than of all others. */
 const FOREIGN_TOPICS = 75;
-/** Each tool and each JSON task counts as so many topics: they copy values, which is learned slowly. */
+/** Each tool counts as so many topics, and each JSON task: they copy values, which is learned slowly. */
 const TOOL_TOPICS = 1.5;
-/** Calls under no tools, learned from their arguments on: which words to take is practised in a third of the text that a call under tools has. */
-const ARGUMENT_TOPICS = 4;
 const TASK_TOPICS = 2;
+/** And so many more calls stand under no list of tools, which is long: learned from their arguments on, they practise which words to take. */
+const ARGUMENT_TOPICS = 4;
 
 type Sources = { readonly knowledge: Knowledge; readonly material: Material };
 
@@ -84,7 +83,7 @@ export const plainly = (question: string): string => question.toLowerCase().repl
 
 const questionOf = (talk: Talk): string => plainly(talk.find(({ role }) => role === 'user')?.content ?? '');
 
-/** All conversations, in the order of their topics; the same for the same seed. What is asked in the same words in both languages is answered in English; what the exam asks is left out. */
+/** All conversations, in the order of their topics; the same for the same seed. What is asked in the same words in both languages is answered in English. */
 export function corpus(seed: number, perTopic: number): readonly Talk[] {
   const sources = { knowledge: readKnowledge(), material: readMaterial() };
   const { tools, tasks } = sources.material;
@@ -103,11 +102,9 @@ export function corpus(seed: number, perTopic: number): readonly Talk[] {
     ...tools.flatMap((tool) => times(perTopic * ARGUMENT_TOPICS * (tool.weight ?? 1), () => toolTalk(sources.material, tool, { language, random }).slice(1, 3))),
     ...tasks.flatMap((task) => times(perTopic * TASK_TOPICS, () => jsonTalk(sources.material, task, { language, random }))),
   ];
-  const held = new Set(readExam(EXAM).map(({ question }) => plainly(question)));
-  const taught = (language: Language): Talk[] => of(language).filter((talk) => !talk.some(({ content }) => held.has(plainly(content))));
-  const english = taught('en');
+  const english = of('en');
   const asked = new Set(english.map(questionOf));
-  return [...english, ...taught('de').filter((talk) => !asked.has(questionOf(talk)))];
+  return [...english, ...of('de').filter((talk) => !asked.has(questionOf(talk)))];
 }
 
 /** One conversation per line, as JSON. Returns how many. */

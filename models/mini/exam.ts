@@ -21,7 +21,7 @@ export const KINDS = ['questions', 'foreign', 'tools'] as const;
 export type Kind = (typeof KINDS)[number];
 
 /** A question with every reply that is right: one of the answers, or the one call. */
-export type Item = { readonly kind: Kind; readonly language: Language; readonly about: string; readonly question: string } & (
+export type Item = { readonly kind: Kind; readonly language: Language; readonly about: readonly string[]; readonly question: string; /** Names in it. */ readonly values: readonly string[] } & (
   | { readonly answers: readonly string[] }
   | { readonly call: Call; readonly offered: readonly Definition[] }
 );
@@ -54,10 +54,10 @@ export function readExam(path: string): readonly Item[] {
         if (known === undefined) throw new Error(`${path}: there is no topic ${id}`);
         return known.say.map((say) => plain(say, name));
       });
-      items.push({ kind: 'questions', language, about: about.join(' '), question, answers });
+      items.push({ kind: 'questions', language, about, question, values: name === '' ? [] : [name], answers });
     }
   }
-  for (const language of LANGUAGES) for (const question of written.foreign[language]) items.push({ kind: 'foreign', language, about: 'foreign', question, answers: [foreign[language].say] });
+  for (const language of LANGUAGES) for (const question of written.foreign[language]) items.push({ kind: 'foreign', language, about: [], question, values: [], answers: [foreign[language].say] });
   for (const [place, { tool, arguments: values, ...asked }] of written.tools.entries()) {
     const at = tools.findIndex((one) => one.name === tool);
     if (at < 0) throw new Error(`${path}: there is no tool ${tool}`);
@@ -66,7 +66,7 @@ export function readExam(path: string): readonly Item[] {
     offered.splice(place % (OTHER_TOOLS + 1), 0, tools[at]!);
     for (const language of LANGUAGES) {
       const question = asked[language];
-      if (question !== undefined) items.push({ kind: 'tools', language, about: tool, question, call: { name: tool, arguments: values }, offered });
+      if (question !== undefined) items.push({ kind: 'tools', language, about: [tool], question, values: [], call: { name: tool, arguments: values }, offered });
     }
   }
   return items;

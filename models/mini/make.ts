@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
-import { join, relative } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { execa } from 'execa';
 import { SEED, writeCorpus } from './corpus.ts';
@@ -11,8 +11,7 @@ import { MODEL, scoreOf, sit } from './score.ts';
 import { writeCard } from './card.ts';
 
 /** The shape of the model, for train.c and convert.py alike; names as there. */
-export const SHAPE = { VOCAB: 3072, WIDTH: 128, LAYERS: 3, HEADS: 4, INNER: 384, CONTEXT: 1024, ROPE_BASE: 10_000, EPSILON: 1e-5 } as const;
-const STEPS = 6650;
+const SHAPE = { VOCAB: 3072, WIDTH: 128, LAYERS: 3, HEADS: 4, INNER: 384, CONTEXT: 1024, ROPE_BASE: 10_000, EPSILON: 1e-5 } as const;
 const PER_TOPIC = 620;
 
 const here = fileURLToPath(new URL('.', import.meta.url));
@@ -25,8 +24,7 @@ const say = (text: string): void => { process.stdout.write(`${text}\n`); };
 /** Runs a program with its output on this terminal. Throws when it fails, with a hint when it is not there. */
 async function run(hint: string, program: string, ...words: string[]): Promise<void> {
   const done = await execa(program, words, { stdio: 'inherit', reject: false });
-  if (done.code === 'ENOENT') throw new Error(`${program} is not here: ${hint}`);
-  if (done.failed) throw new Error(`${relative(root, program)} ${words[0] ?? ''} failed`);
+  if (done.failed) throw new Error(`${program} ${words[0] ?? ''} ${done.code === 'ENOENT' ? 'is not here' : 'failed'}${hint === '' ? '' : `: ${hint}`}`);
 }
 
 async function python(): Promise<string> {
@@ -35,7 +33,7 @@ async function python(): Promise<string> {
   const stamp = join(venv, 'requirements.txt');
   if (!existsSync(stamp) || readFileSync(stamp, 'utf8') !== wanted) {
     await run('install Python 3.11 or newer (apt-get install python3-venv)', 'python3', '-m', 'venv', venv);
-    await run('', join(venv, 'bin/pip'), 'install', '--quiet', '-r', join(here, 'requirements.txt'));
+    await run('it fetches the packages of requirements.txt from PyPI', join(venv, 'bin/pip'), 'install', '--quiet', '-r', join(here, 'requirements.txt'));
     writeFileSync(stamp, wanted);
   }
   return join(venv, 'bin/python');
@@ -43,8 +41,8 @@ async function python(): Promise<string> {
 
 async function trainer(): Promise<string> {
   const program = join(work, 'train');
-  const shape = Object.entries(SHAPE).filter(([name]) => name !== 'EPSILON' && name !== 'ROPE_BASE' && name !== 'CONTEXT').map(([name, value]) => `-D${name}=${value}`);
-  const flags = ['-std=gnu17', '-O3', '-march=native', '-mprefer-vector-width=512', '-ffast-math', '-fopenmp'];
+  const shape = Object.entries(SHAPE).map(([name, value]) => `-D${name}=${value}`);
+  const flags = ['-std=gnu17', '-O3', '-march=native', ...(process.arch === 'x64' ? ['-mprefer-vector-width=512'] : []), '-ffast-math', '-fopenmp'];
   await run('install a C compiler (apt-get install gcc)', 'gcc', ...flags, ...shape, '-o', program, join(here, 'train.c'), '-lm');
   return program;
 }
@@ -68,12 +66,12 @@ const talks = writeCorpus(join(work, 'corpus.jsonl'), PER_TOPIC);
 await run('', tools.python, join(here, 'convert.py'), 'tokens', shape, join(work, 'corpus.jsonl'), work);
 say('training');
 const trainingBegan = Date.now();
-await run('', tools.train, join(work, 'tokens.bin'), join(work, 'first.bin'), join(work, 'weights.bin'), String(STEPS));
+await run('', tools.train, join(work, 'tokens.bin'), join(work, 'first.bin'), join(work, 'weights.bin'));
 const trainingMinutes = (Date.now() - trainingBegan) / MINUTE_MS;
 await run('', tools.python, join(here, 'convert.py'), 'gguf', shape, work, MODEL);
 const sha256 = createHash('sha256').update(readFileSync(MODEL)).digest('hex');
 pin(sha256);
 say('sitting the exam');
 const score = scoreOf(await sit(MODEL, readExam(EXAM)));
-writeCard({ sha256, bytes: statSync(MODEL).size, parameters: statSync(join(work, 'weights.bin')).size / Float32Array.BYTES_PER_ELEMENT, conversations: talks, seed: SEED, steps: STEPS, trainingMinutes, processor: cpus()[0]?.model ?? '', score });
+writeCard({ sha256, bytes: statSync(MODEL).size, parameters: statSync(join(work, 'weights.bin')).size / Float32Array.BYTES_PER_ELEMENT, conversations: talks, seed: SEED, trainingMinutes, processor: cpus()[0]?.model ?? '', score });
 say(`made in ${((Date.now() - began) / MINUTE_MS).toFixed(0)} minutes; MODEL_CARD.md has its figures`);

@@ -85,6 +85,16 @@ function readText(reader: Reader): string {
 /** One of the sentences the phrase stands for, its blanks tidied. */
 export const draw = (phrase: Phrase, lexicon: Lexicon, random: Random): string => drawn(phrase, lexicon, random).replace(/ {2,}/g, ' ').replace(/ ([?!.,])(?=\s|$)/g, '$1').trim();
 
+/** Matches whatever `draw` may make of the phrase, in small letters and without signs; its slots may hold any of `values`, written so. */
+export function pattern(phrase: Phrase, list: Lexicon['list'], values: readonly string[]): RegExp {
+  const of = (parts: Phrase): string => parts.map((part) => {
+    if (part.kind === 'text') return part.text.toLowerCase().replace(/[^\p{L}\p{N} ]/gu, '').replace(/ +/g, ' *');
+    if (part.kind === 'slot') return `(?:${values.join('|')})`;
+    return `(?:${(part.kind === 'choice' ? part.ways : list(part.name)).map(of).join('|')})`;
+  }).join('');
+  return new RegExp(`^ *${of(phrase)} *$`, 'u');
+}
+
 function drawn(phrase: Phrase, lexicon: Lexicon, random: Random): string {
   let text = '';
   for (const part of phrase) {

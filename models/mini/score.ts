@@ -11,6 +11,7 @@ export const MODEL = fileURLToPath(new URL('bkg-mini.gguf', import.meta.url));
 const LONGEST_REPLY_TOKENS = 400;
 const AT_ONCE = 4;
 const READY_WITHIN_MS = 60_000;
+const REPLY_WITHIN_MS = 120_000;
 const LOOK_EVERY_MS = 50;
 
 export type Score = { readonly [kind in Kind]: { readonly asked: number; readonly right: number } } & { readonly ended: number };
@@ -20,15 +21,26 @@ type Completion = {
   readonly choices: readonly [{ readonly finish_reason: string; readonly message: { readonly content: string | null; readonly tool_calls?: readonly { readonly function: { readonly name: string; readonly arguments: string } }[] } }];
 };
 
+/** What is no JSON is itself: no argument that was wanted. */
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
+}
+
 async function ask(url: string, item: Item): Promise<Reply> {
   const tools = 'offered' in item ? { tools: item.offered.map((definition) => ({ type: 'function', function: definition })) } : {};
   const response = await fetch(`${url}/v1/chat/completions`, {
     method: 'POST', body: JSON.stringify({ model: 'mini', messages: [{ role: 'user', content: item.question }], temperature: 0, max_tokens: LONGEST_REPLY_TOKENS, ...tools }),
+    signal: AbortSignal.timeout(REPLY_WITHIN_MS),
   });
   if (!response.ok) throw new Error(`${item.question}: ${response.status} ${await response.text()}`);
   const [{ finish_reason: reason, message }] = ((await response.json()) as Completion).choices;
-  const called = message.tool_calls?.[0]?.function;
-  return { text: message.content ?? '', call: called === undefined ? null : { name: called.name, arguments: JSON.parse(called.arguments) as unknown }, ended: reason !== 'length' };
+  const [called, ...more] = message.tool_calls ?? [];
+  const call = called === undefined ? null : { name: more.length === 0 ? called.function.name : 'several', arguments: parsed(called.function.arguments) };
+  return { text: message.content ?? '', call, ended: reason !== 'length' };
 }
 
 /** Starts llmserver with the model, asks every item, ends it. Throws when it does not get ready or refuses a question. */
@@ -40,7 +52,10 @@ export async function sit(model: string, items: readonly Item[]): Promise<readon
   try {
     const url = `http://127.0.0.1:${port}`;
     for (const end = Date.now() + READY_WITHIN_MS; (await fetch(`${url}/health`).catch(() => null))?.status !== 200;) {
-      if (gone || Date.now() > end) throw new Error(`llmserver did not get ready: ${(await server).all ?? ''}`);
+      if (gone || Date.now() > end) {
+        server.kill();
+        throw new Error(`llmserver did not get ready: ${(await server).all ?? ''}`);
+      }
       await new Promise((resolve) => { setTimeout(resolve, LOOK_EVERY_MS); });
     }
     const marked: Marked[] = [];
@@ -73,7 +88,7 @@ if (import.meta.main) {
   const score = scoreOf(marked);
   if (values.wrong) {
     for (const { item, reply, right } of marked) {
-      if (!right) process.stdout.write(`✗ ${item.kind} ${item.language} ${item.about}: ${item.question}\n    ${(reply.call === null ? reply.text : JSON.stringify(reply.call)).replace(/\n/g, '\n    ')}\n`);
+      if (!right) process.stdout.write(`✗ ${item.kind} ${item.language} ${item.about.join(' ')}: ${item.question}\n    ${(reply.call === null ? reply.text : JSON.stringify(reply.call)).replace(/\n/g, '\n    ')}\n`);
     }
   }
   for (const kind of KINDS) process.stdout.write(`${kind}: ${score[kind].right} of ${score[kind].asked} right (${((100 * score[kind].right) / score[kind].asked).toFixed(1)} %)\n`);

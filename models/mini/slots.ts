@@ -45,7 +45,7 @@ const known: Readonly<Record<string, readonly string[]>> = { plugin: PLUGINS, mo
 
 const capitalised = (word: string): string => word.slice(0, 1).toUpperCase() + word.slice(1);
 
-/** `words`: some of all kinds. `name`: a made-up one with a capital. The others: half made up, half from a list. */
+/** `words`: some of all kinds. `name`: a made-up one with a capital. The others: most made up, some from a list. */
 export function slotValue(name: string, language: Language, random: Random): string {
   if (name === 'words') return anyWords(language, random);
   if (name === 'name') return capitalised(madeUp(random));

@@ -34,6 +34,8 @@ const LARGEST_FACTOR = 20;
 const GOES_ON = 0.3;
 /** A system offers so many tools at most. */
 const OFFERED_MAX = 3;
+/** For a value unlike the others of its kind. */
+const TRIES_MAX = 1000;
 
 export const readMaterial = (): Material => parse(readFileSync(new URL('knowledge/beyond/tools.yaml', import.meta.url), 'utf8')) as Material;
 
@@ -74,12 +76,16 @@ const drawPhrase = (drawing: Drawing, phrase: Phrase, slotOf: (name: string) => 
 function slot(drawing: Drawing, name: string): string {
   const { values, slots } = drawing;
   const kind = name.replace(/\d+$/, '');
-  for (let known = values.get(name); ; known = values.get(name)) {
-    if (known !== undefined) return known;
+  const known = values.get(name);
+  if (known !== undefined) return known;
+  for (let tries = 0; tries < TRIES_MAX; tries += 1) {
     const made = valueOf(drawing, slots[kind] ?? kind);
     const taken = [...values].some(([other, value]) => other.replace(/\d+$/, '') === kind && value === made);
-    if (!taken) values.set(name, made);
+    if (taken) continue;
+    values.set(name, made);
+    return made;
   }
+  throw new Error(`tools.yaml: {${name}} finds no value that another has not: its kind has too few`);
 }
 
 /** Whole numbers with + - * and /, from left to right, products first. */

@@ -1,10 +1,9 @@
-// Trains bkg-mini: a llama of a few million parameters, on the CPU, the same bytes for the same seed on the same machine.
+// Trains bkg-mini: a llama of a million parameters, on the CPU, the same bytes for the same seed on the same machine.
 //
-//   train TOKENS FIRST WEIGHTS STEPS [CHECK ...]
+//   train TOKENS FIRST WEIGHTS
 //
 // TOKENS  (written by convert.py) int32 count; then per conversation int32 length, length * uint16 token, length * uint8: is it learned?
-//         Their order stays, and after the last comes the first.
-// CHECK   like TOKENS: never learned, only counted now and then, how many of its conversations are known.
+//         They are read once, in their order.
 // FIRST   the weights to begin with, and
 // WEIGHTS those learned: float32, in the order of `layout` below; matrices as [in][out].
 //
@@ -17,52 +16,26 @@
 #include <string.h>
 #include <time.h>
 
-#ifndef VOCAB
-#define VOCAB 3072
-#endif
-#ifndef WIDTH
-#define WIDTH 128
-#endif
-#ifndef LAYERS
-#define LAYERS 3
-#endif
-#ifndef HEADS
-#define HEADS 4
-#endif
-#ifndef INNER
-#define INNER 384
+#if !defined VOCAB || !defined WIDTH || !defined LAYERS || !defined HEADS || !defined INNER || !defined CONTEXT || !defined ROPE_BASE || !defined EPSILON
+#error "make.ts gives the shape: -DVOCAB=… -DWIDTH=… and so on"
 #endif
 #define HEAD_WIDTH (WIDTH / HEADS)
-#define LENGTH_MAX 1024
-#define ROPE_BASE 10000.0
-#define EPSILON 1e-5f
+#define LENGTH_MAX CONTEXT
 
 #define THREADS 2
 /** A step learns from so many tokens, and at most one conversation more. */
-#ifndef STEP_TOKENS
 #define STEP_TOKENS 4096
-#endif
 #define STEP_TOKENS_MAX (STEP_TOKENS + LENGTH_MAX)
-#ifndef RATE
 #define RATE 8e-3
-#endif
-#ifndef WARM_STEPS
 #define WARM_STEPS 60
-#endif
 #define LAST_RATE 0.02
 #define DECAY 0.05f
 #define MOMENTUM 0.95f
 #define CLIP 1.0f
 #define ADAM_FIRST 0.9f
-#ifndef ADAM_SECOND
 #define ADAM_SECOND 0.98f
-#endif
-#ifndef WORD_RATE
 #define WORD_RATE 1.5f
-#endif
 #define SAY_EVERY_S 15
-#define CHECK_EVERY 100
-#define CHECKS_MAX 4
 
 #define FOR_ALL _Pragma("omp parallel for schedule(static)")
 
@@ -239,7 +212,7 @@ static void prepare(void) {
   for (int t = 0; t < THREADS; t++) packed_a[t] = floats((size_t)BLOCK_ROWS * BLOCK_DEPTH);
   for (int p = 0; p < LENGTH_MAX; p++)
     for (int i = 0; i < HEAD_WIDTH / 2; i++) {
-      const double angle = p * pow(ROPE_BASE, -2.0 * i / HEAD_WIDTH);
+      const double angle = p * pow((double)ROPE_BASE, -2.0 * i / HEAD_WIDTH);
       cosines[p][i] = (float)cos(angle), sines[p][i] = (float)sin(angle);
     }
 }
@@ -249,7 +222,7 @@ static void norm(int rows, const float *x, const float *weight, float *scale, fl
     const float *from = x + (size_t)t * WIDTH;
     float *to = y + (size_t)t * WIDTH, sum = 0;
     for (int i = 0; i < WIDTH; i++) sum += from[i] * from[i];
-    const float s = scale[t] = 1.0f / sqrtf(sum / WIDTH + EPSILON);
+    const float s = scale[t] = 1.0f / sqrtf(sum / WIDTH + (float)EPSILON);
     for (int i = 0; i < WIDTH; i++) to[i] = from[i] * s * weight[i];
   }
 }
@@ -586,24 +559,17 @@ static void append(Batch *b, const Talk *talk) {
 }
 
 static void gather(Batch *b, const Talk *talks, int count, int *next) {
-  for (b->tokens = b->texts = 0; b->tokens < STEP_TOKENS; *next = (*next + 1) % count) append(b, &talks[*next]);
+  for (b->tokens = b->texts = 0; b->tokens < STEP_TOKENS && *next < count; (*next)++) append(b, &talks[*next]);
 }
 
-/** The share of conversations whose every learned token the model finds likeliest. */
-static double check(Batch *b, const Model *m, const Talk *talks, int talk_count) {
-  int right = 0;
-  for (int next = 0; next < talk_count;) {
-    for (b->tokens = b->texts = 0; next < talk_count && b->tokens < STEP_TOKENS;) append(b, &talks[next++]);
-    read_batch(b, m);
-    static uint8_t missed[STEP_TOKENS_MAX];
-    memset(missed, 0, sizeof missed);
-    for (int r = 0; r < chosen_count; r++) {
-      const float *row = logits + (size_t)r * VOCAB;
-      for (int i = 0; i < VOCAB; i++) missed[chosen[r]] |= row[i] > row[b->targets[chosen[r]]];
-    }
-    for (int text = 0; text < b->texts; text++) right += memchr(missed + b->start[text], 1, (size_t)(b->start[text + 1] - b->start[text])) == NULL;
+/** As many as `gather` makes of all conversations. */
+static int count_steps(const Talk *talks, int count) {
+  int steps = 0, tokens = STEP_TOKENS;
+  for (int i = 0; i < count; i++) {
+    if (tokens >= STEP_TOKENS) steps++, tokens = 0;
+    tokens += talks[i].length - 1;
   }
-  return (double)right / talk_count;
+  return steps;
 }
 
 static double now(void) {
@@ -613,14 +579,13 @@ static double now(void) {
 }
 
 int main(int argc, char **argv) {
-  if (argc < 5 || argc > 5 + CHECKS_MAX) return fprintf(stderr, "usage: train TOKENS FIRST WEIGHTS STEPS [CHECK ...]\n"), 2;
-  const int steps = atoi(argv[4]);
+  if (argc != 4) return fprintf(stderr, "usage: train TOKENS FIRST WEIGHTS\n"), 2;
   omp_set_num_threads(THREADS);
   layout();
   prepare();
-  int talk_count, next = 0, check_counts[CHECKS_MAX];
-  Talk *talks = read_talks(argv[1], &talk_count), *checks[CHECKS_MAX];
-  for (int c = 5; c < argc; c++) checks[c - 5] = read_talks(argv[c], &check_counts[c - 5]);
+  int talk_count, next = 0;
+  Talk *talks = read_talks(argv[1], &talk_count);
+  const int steps = count_steps(talks, talk_count);
   float *all = floats(parameters), *slope = floats(parameters);
   FILE *begun = fopen(argv[2], "rb");
   if (!begun) return perror(argv[2]), 1;
@@ -641,11 +606,9 @@ int main(int argc, char **argv) {
     if (now() - said > SAY_EVERY_S || step == steps) {
       said = now();
       printf("step %d/%d  loss %.4f  %.0f tokens/s  %.1f min left\n", step, steps, sum / summed, tokens / (said - began), (said - began) / step * (steps - step) / 60);
+      fflush(stdout);
       sum = 0, summed = 0;
     }
-    if (step % CHECK_EVERY == 0 || step == steps)
-      for (int c = 5; c < argc; c++) printf("step %d/%d  %s %.1f %%\n", step, steps, argv[c], 100 * check(&b, &m, checks[c - 5], check_counts[c - 5]));
-    fflush(stdout);
   }
   FILE *out = fopen(argv[3], "wb");
   if (!out || fwrite(all, sizeof(float), parameters, out) != parameters || fclose(out)) return perror(argv[3]), 1;
