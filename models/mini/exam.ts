@@ -35,7 +35,7 @@ const LIKENESS = 0.9;
 const OTHER_TOOLS = 2;
 
 const plain = (phrase: Phrase, name: string): string =>
-  phrase.map((part) => { if (part.kind === 'text') return part.text; if (part.kind === 'slot') return name; throw new Error('an answer has no choices'); }).join('');
+  phrase.map((part) => { if (part.kind === 'text') return part.text; if (part.kind === 'slot' && name !== '') return name; throw new Error(part.kind === 'slot' ? `the answer needs a name for {${part.name}}` : 'an answer has no choices'); }).join('');
 
 /** Throws where an item names a topic or tool that there is not. */
 export function readExam(path: string): readonly Item[] {

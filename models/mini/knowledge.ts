@@ -38,7 +38,14 @@ export function readKnowledge(): Knowledge {
         const part = written[language];
         if (part === undefined) throw new Error(`${file}: ${written.id} has no ${language}`);
         const say = typeof part.say === 'string' ? [part.say] : part.say;
-        topics.push({ id: written.id, language, weight: written.weight ?? 1, ask: part.ask.map(parsePhrase), say: say.map((text) => parsePhrase(text.trim())) });
+        const phrase = (text: string): Phrase => {
+          try {
+            return parsePhrase(text.trim());
+          } catch (error) {
+            throw new Error(`${file}: ${written.id} in ${language}: ${(error as Error).message}`, { cause: error });
+          }
+        };
+        topics.push({ id: written.id, language, weight: written.weight ?? 1, ask: part.ask.map(phrase), say: say.map(phrase) });
       }
     }
   }
