@@ -89,10 +89,10 @@ function surroundings(text: string, operation: WriteOperation): { readonly own: 
   const node = nodeOf(child);
   if (operation.op === 'add' || child === undefined || node === null) return { own: [-1, -1], beside };
   const [start, end] = [node.range![0], lastByte(node)];
-  // A block's last comment belongs to its last line; a removed item takes its own line along.
+  // A block's last comment belongs to its last line; a removed item takes its own line along, from its own dash on: what it holds may begin with another.
   const toLineEnd = operation.op === 'remove' || ((isMap(node) || isSeq(node)) && node.flow !== true);
   const last = text.indexOf('\n', Math.max(0, end - 1));
-  const first = operation.op === 'replace' ? start : 'key' in child ? (child.key as Node).range![0] : text.lastIndexOf('-', start);
+  const first = operation.op === 'replace' ? start : 'key' in child ? (child.key as Node).range![0] : text.lastIndexOf('-', start - 1);
   return { own: [first, toLineEnd ? (last < 0 ? text.length : last) : end], beside };
 }
 
