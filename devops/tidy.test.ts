@@ -8,7 +8,7 @@ import { rules, type Source } from './tidy.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const IGNORED = new Set(['node_modules', '.git', '.bkg', 'dist', '.angular', '.cache']);
-const TEXT = /\.(ts|mts|mjs|js|json|ya?ml|md|html|css|sh|py|service)$|(^|\/)(Dockerfile|run|LICENSE)$/;
+const TEXT = /\.(ts|mts|mjs|js|json|ya?ml|md|html|css|sh|py|c|h|rs|service)$|(^|\/)(Dockerfile|run|LICENSE)$/;
 
 function sources(folder: string): readonly Source[] {
   return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
@@ -44,7 +44,7 @@ const broken: Readonly<Record<string, readonly Source[]>> = {
   'no default exports': [{ path: 'api/x.ts', text: '// x\nexport default 1;' }, { path: 'api/x.ts', text: '// x\nexport default function f() {}' }],
   'no any': [{ path: 'api/x.ts', text: '// x\nconst a: any = 1;' }, { path: 'api/x.ts', text: '// x\nconst a = b as any[];' }],
   'no classes outside the face': [{ path: 'api/x.ts', text: '// x\nclass A {}' }, { path: 'api/x.ts', text: '// x\nconst a = class {};' }],
-  'files stay short': [{ path: 'api/x.ts', text: '// x\n'.repeat(301) }, { path: 'api/x.test.ts', text: '// x\n'.repeat(451) }],
+  'files stay short': [{ path: 'api/x.ts', text: '// x\n'.repeat(301) }, { path: 'api/x.test.ts', text: '// x\n'.repeat(451) }, { path: 'models/mini/x.c', text: '// x\n'.repeat(301) }],
   'names say what a thing does': [{ path: 'api/plugin-manager.ts', text: '' }, { path: 'api/utils/x.ts', text: '' }, { path: 'api/requestHandler.ts', text: '' }],
   'nothing of one machine is kept': [{ path: 'README.md', text: `see ${['', 'home', 'someone', 'bkg'].join('/')}` }],
   'the lock file names no registry': [{ path: 'package-lock.json', text: '"resolved": "https://registry.example.org/a.tgz"' }],

@@ -1,7 +1,7 @@
 """The two ends of bkg-mini's training: conversations to tokens before it, weights to a GGUF file after it.
 
-convert.py tokens SHAPE CORPUS FOLDER     learns the words; writes FOLDER/words.json, and tokens.bin and first.bin for train.c
-convert.py gguf   SHAPE FOLDER TARGET     joins FOLDER/words.json and FOLDER/weights.bin; SHAPE is JSON as make.ts has it
+convert.py tokens SHAPE CORPUS FOLDER     learns the words; writes FOLDER/words.json, and tokens.bin and first.bin for the trainer
+convert.py gguf   SHAPE FOLDER TARGET     joins FOLDER/words.json and FOLDER/weights.bin; SHAPE is JSON as make.ts has it, with the seed
 """
 
 import json
@@ -16,7 +16,6 @@ import numpy as np
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from weights import read_weights, write_first_weights
 
-SEED = 2026
 # The first words of an answer decide which one it is; the rest is learned by heart, from this share of the conversations.
 WHOLE = 0.13
 FIRST_TOKENS = 6
@@ -127,7 +126,7 @@ def conversation(talk, bodies, *, known, whole, heads, ending):
 def write_tokens(shape, corpus, folder):
     with open(corpus, encoding="utf-8") as lines:
         talks = [json.loads(line) for line in lines]
-    rng = np.random.default_rng(SEED)
+    rng = np.random.default_rng(shape["SEED"])
     talks = [talks[at] for at in rng.permutation(len(talks))]
     tokenizer = learn_words([message["content"] for talk in talks[::SAMPLED] for message in talk], shape["VOCAB"])
     tokenizer.save(str(folder / "words.json"))

@@ -10,9 +10,10 @@ import { EXAM, readExam } from './exam.ts';
 import { MODEL, scoreOf, sit } from './score.ts';
 import { writeCard } from './card.ts';
 
-/** The shape of the model, for train.c and convert.py alike; names as there. */
-const SHAPE = { VOCAB: 3072, WIDTH: 128, LAYERS: 3, HEADS: 4, INNER: 384, CONTEXT: 1024, ROPE_BASE: 10_000, EPSILON: 1e-5 } as const;
-const PER_TOPIC = 620;
+/** The shape of the model, for the trainer and convert.py alike; names as there. */
+const SHAPE = { VOCAB: 3072, WIDTH: 128, LAYERS: 3, HEADS: 4, INNER: 384, CONTEXT: 1024, ROPE_BASE: 10_000, EPSILON: 1e-5, SEED } as const;
+const TRAINER = ['train.c', 'model.c', 'attention.c', 'products.c', 'update.c'];
+const PER_TOPIC = 680;
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 const root = join(here, '../..');
@@ -43,7 +44,7 @@ async function trainer(): Promise<string> {
   const program = join(work, 'train');
   const shape = Object.entries(SHAPE).map(([name, value]) => `-D${name}=${value}`);
   const flags = ['-std=gnu17', '-O3', '-march=native', ...(process.arch === 'x64' ? ['-mprefer-vector-width=512'] : []), '-ffast-math', '-fopenmp'];
-  await run('install a C compiler (apt-get install gcc)', 'gcc', ...flags, ...shape, '-o', program, join(here, 'train.c'), '-lm');
+  await run('install a C compiler (apt-get install gcc)', 'gcc', ...flags, ...shape, '-o', program, ...TRAINER.map((file) => join(here, file)), '-lm');
   return program;
 }
 
