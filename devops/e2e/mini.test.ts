@@ -1,6 +1,6 @@
 // What bkg-mini says, held against the product: its commands, routes and YAML are those of the bkg it comes with.
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -9,11 +9,18 @@ import * as assert from 'uvu/assert';
 import { parse, stringify } from 'yaml';
 import { readForeign } from '../../models/mini/foreign.ts';
 import { LANGUAGES, readKnowledge } from '../../models/mini/knowledge.ts';
+import type { Phrase } from '../../models/mini/phrase.ts';
 import { validate } from '../../reconciler/index.ts';
 import { appliance, bundled } from './appliance.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const NAME = 'mine';
+/** Lines of a status and of HTTP, which look like settings. */
+const NO_SETTINGS = /^(Ready|Accept|data|If-Match): /;
+const LEAST_SETTINGS = 15;
+const LEAST_CODES = 50;
+/** Codes that go from one part of bkg to another and are told under other names, or to nobody. */
+const NEVER_SHOWN = new Set(['Stale', 'Invalid', 'Refused', 'ClientGone']);
 
 const { topics } = readKnowledge();
 const foreign = readForeign();
@@ -31,6 +38,7 @@ test('every command and option an answer names exists', () => {
     helps.set(key, known);
     return known;
   };
+  const knows = (help: string, option: string): boolean => [...help.matchAll(/(?<![\w-])--?[a-z][a-z-]*/g)].some(([found]) => found === option);
   const commands = new Set([...helpOf().matchAll(/^ {2}([a-z]+)(?: |$)/gm)].map((found) => found[1]));
   const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { readonly scripts: Readonly<Record<string, string>> };
   let seen = 0;
@@ -39,16 +47,26 @@ test('every command and option an answer names exists', () => {
       // Options of bkg itself stand before its command.
       const [command = '', ...rest] = words.replace(/^(--(config|home) \S+ )+/, '').split(/[\s;|>]+/);
       if (command.startsWith('-')) {
-        assert.ok(helpOf().includes(command), `${topic}: bkg ${words}`);
+        assert.ok(knows(helpOf(), command), `${topic}: bkg ${words}`);
         continue;
       }
       assert.ok(commands.has(command), `${topic}: bkg ${words}`);
-      for (const option of rest.filter((word) => /^--?[a-z]/.test(word))) assert.ok(helpOf(command).includes(option), `${topic}: bkg ${words}: ${option}`);
+      for (const option of rest.filter((word) => /^--?[a-z]/.test(word))) assert.ok(knows(helpOf(command), option) || knows(helpOf(), option), `${topic}: bkg ${words}: ${option}`);
       seen += 1;
     }
-    for (const [, script = ''] of text.matchAll(/`npm (?:run )?([a-z]+)/g)) assert.ok(script === 'install' || scripts[script] !== undefined, `${topic}: npm ${script}`);
+    const code = (text.match(/```[^]*?```|`[^`]*`/g) ?? []).join('\n');
+    for (const [, script = ''] of code.matchAll(/(?<![\w-])npm (?:run )?([a-z]+)/g)) assert.ok(script === 'install' || scripts[script] !== undefined, `${topic}: npm ${script}`);
   }
   assert.ok(seen > topics.length / 10, `${seen} commands`);
+});
+
+test('every code that a person can meet may be asked for', () => {
+  const textOf = (phrase: Phrase): string => phrase.map((part) => (part.kind === 'text' ? part.text : part.kind === 'choice' ? part.ways.map(textOf).join(' ') : ' ')).join('');
+  const asked = LANGUAGES.map((language) => new Set(topics.filter((topic) => topic.language === language).flatMap(({ ask }) => ask.flatMap((phrase) => textOf(phrase).match(/\b[A-Z]\w+/g) ?? []))));
+  const sources = globSync(['schema/**/*.ts', 'reconciler/**/*.ts', 'api/**/*.ts'], { cwd: root }).filter((file) => !file.endsWith('.test.ts'));
+  const codes = new Set(sources.flatMap((file) => [...readFileSync(join(root, file), 'utf8').matchAll(/code: '([A-Z][a-z]\w+)'/g)].map(([, code]) => code!)));
+  assert.ok(codes.size > LEAST_CODES, `${codes.size} codes`);
+  assert.equal([...codes].filter((code) => !NEVER_SHOWN.has(code) && asked.some((words) => !words.has(code))), []);
 });
 
 test('every route an answer names is described in /openapi.json', async () => {
@@ -73,30 +91,65 @@ test('every route an answer names is described in /openapi.json', async () => {
 type Tree = { [key: string]: unknown };
 const isTree = (value: unknown): value is Tree => value !== null && typeof value === 'object' && !Array.isArray(value);
 const joined = (under: unknown, over: unknown): unknown => (isTree(under) && isTree(over) ? Object.fromEntries([...new Set([...Object.keys(under), ...Object.keys(over)])].map((key) => [key, key in over ? joined(under[key], over[key]) : under[key]])) : over);
+/** `{a: {b: value}}` for the pointer /a/b. */
+const at = (pointer: string, value: unknown): unknown => pointer.split('/').slice(1).reduceRight((inner: unknown, key) => ({ [key]: inner }), value);
+
+const MANIFEST = { name: NAME, run: ['./server'], calls: ['llm.chat'] };
+const whole = joined(parse(bundled()), { models: { mini: { source: 'file:mini.gguf' }, qwen: { source: 'file:qwen.gguf' }, [NAME]: { source: 'file:mine.gguf' } }, plugins: { [NAME]: { use: './my/plugin' } } });
+
+/** The errors of an appliance with this bkg.yaml, and this manifest in ./my/plugin. */
+async function errorsOf(config: unknown, manifest: unknown = MANIFEST): Promise<readonly unknown[]> {
+  const place = mkdtempSync(join(tmpdir(), 'bkg-mini-'));
+  try {
+    mkdirSync(join(place, 'my/plugin'), { recursive: true });
+    cpSync(join(root, 'plugins/llmserver/plugin.yaml'), join(place, 'llmserver/plugin.yaml'), { recursive: true });
+    writeFileSync(join(place, 'my/plugin/plugin.yaml'), stringify(manifest));
+    writeFileSync(join(place, 'bkg.yaml'), stringify(config, { aliasDuplicateObjects: false }));
+    const problems = await validate({ config: join(place, 'bkg.yaml'), installation: root, env: { DB_PASSWORD: 'x', ANNA_PASSWORD: 'x', HF_TOKEN: 'x' } });
+    return problems.filter((problem) => problem.severity === 'error');
+  } finally {
+    rmSync(place, { recursive: true, force: true });
+  }
+}
 
 test('every YAML an answer prints is valid: a manifest as one, the rest as a part of bkg.yaml', async () => {
-  const whole = joined(parse(bundled()), { models: { mini: { source: 'file:mini.gguf' } } });
-  const folder = mkdtempSync(join(tmpdir(), 'bkg-mini-'));
-  try {
-    let seen = 0;
-    for (const { topic, text } of answers) {
-      for (const [, yaml = ''] of text.matchAll(/```yaml\n([^]*?)```/g)) {
-        const part = parse(yaml) as Tree;
-        const place = mkdtempSync(join(folder, 'case-'));
-        mkdirSync(join(place, 'my/plugin'), { recursive: true });
-        cpSync(join(root, 'plugins/llmserver/plugin.yaml'), join(place, 'llmserver/plugin.yaml'), { recursive: true });
-        const manifest = 'run' in part ? part : { name: NAME, run: ['./server'], calls: ['llm.chat'] };
-        writeFileSync(join(place, 'my/plugin/plugin.yaml'), stringify(manifest));
-        const config = joined(whole, 'run' in part ? { plugins: { [NAME]: { use: './my/plugin' } } } : part);
-        writeFileSync(join(place, 'bkg.yaml'), stringify(config, { aliasDuplicateObjects: false }));
-        const problems = await validate({ config: join(place, 'bkg.yaml'), installation: root, env: { DB_PASSWORD: 'x', ANNA_PASSWORD: 'x' } });
-        assert.equal(problems.filter((problem) => problem.severity === 'error'), [], `${topic}:\n${yaml}`);
-        seen += 1;
-      }
+  let seen = 0;
+  for (const { topic, text } of answers) {
+    for (const [, yaml = ''] of text.matchAll(/```yaml\n([^]*?)```/g)) {
+      const part = parse(yaml) as Tree;
+      assert.equal(await ('run' in part ? errorsOf(whole, part) : errorsOf(joined(whole, part))), [], `${topic}:\n${yaml}`);
+      seen += 1;
     }
-    assert.ok(seen > topics.length / 20, `${seen} pieces of YAML`);
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
+  }
+  assert.ok(seen > topics.length / 20, `${seen} pieces of YAML`);
+});
+
+test('every patch an answer prints leaves a valid file', async () => {
+  let seen = 0;
+  for (const { topic, text } of answers) {
+    for (const [found, pointer = '', value = ''] of text.matchAll(/npx bkg patch (\/\S+) ([^`\s]+)/g)) {
+      const path = pointer.replace('NAME', NAME);
+      // What is removed must be something that may stand there; its removal is not done.
+      const wanted = value === '--remove' ? (path.endsWith('/limits') ? { memory: '4GiB' } : {}) : parse(value);
+      assert.equal(await errorsOf(joined(whole, at(path, wanted))), [], `${topic}: ${found}`);
+      seen += 1;
+    }
+    for (const [, body = ''] of text.matchAll(/merge-patch\+json' -d '([^']+)'/g)) assert.equal(await errorsOf(joined(whole, JSON.parse(body))), [], `${topic}: ${body}`);
+  }
+  assert.ok(seen > 0);
+});
+
+test('every setting an answer names with a value is one: of the file, of a plugin, of its config or environment, of a model or of a manifest', async () => {
+  const settings = new Map<string, string>();
+  for (const { topic, text } of answers) {
+    for (const [, code = ''] of text.replace(/```[^]*?```/g, '').matchAll(/`([a-zA-Z0-9_]+: [^`…]+)`/g)) if (!NO_SETTINGS.test(code)) settings.set(code.replaceAll('NAME', NAME), topic);
+  }
+  assert.ok(settings.size > LEAST_SETTINGS, `${settings.size} settings`);
+  for (const [code, topic] of settings) {
+    const part = parse(code) as Tree;
+    const places = ['', '/plugins/llmserver', `/plugins/${NAME}`, '/plugins/llmserver/config', '/plugins/llmserver/env', `/models/${NAME}`];
+    const errors = [...(await Promise.all(places.map((place) => errorsOf(joined(whole, at(place, part)))))), await errorsOf(whole, { ...MANIFEST, ...part })];
+    assert.ok(errors.some((found) => found.length === 0), `${topic}: ${code} is no setting anywhere`);
   }
 });
 
