@@ -13,6 +13,8 @@ export type Talk = readonly Message[];
 export const SEED = 2026;
 /** Of all conversations so many go on with another question, and so many of these with a third. */
 const GOES_ON = 0.03;
+/** So many questions are asked in a conversation at most. */
+const TURNS_MAX = 3;
 /** So many stand under words of a system; they change nothing. */
 const HAS_SYSTEM = 0.06;
 /** So many are offered tools that the question does not need; it is answered as ever. */
@@ -59,12 +61,13 @@ function systemOf(useless: readonly Tool[], language: Language, random: Random):
   return chance < HAS_TOOLS + HAS_SYSTEM ? [{ role: 'system', content: oneOf(SYSTEMS[language], random) }] : [];
 }
 
-function talkOf({ knowledge, material }: Sources, topic: Topic, random: Random): Talk {
+/** `topics`: all of that language. */
+function talkOf({ knowledge, material }: Sources, topic: Topic, at: { readonly topics: readonly Topic[]; readonly random: Random }): Talk {
+  const { topics, random } = at;
   const useless = material.tools.filter(({ answers = [] }) => !answers.includes(topic.id));
   const talk: Message[] = [...systemOf(useless, topic.language, random)];
   talk.push(...exchange(knowledge, topic, random));
-  const others = knowledge.topics.filter((other) => other.language === topic.language);
-  for (let turns = 1; turns < 3 && random() < GOES_ON; turns += 1) talk.push(...exchange(knowledge, oneOf(others, random), random));
+  for (let turns = 1; turns < TURNS_MAX && random() < GOES_ON; turns += 1) talk.push(...exchange(knowledge, oneOf(topics, random), random));
   return talk;
 }
 
@@ -92,16 +95,19 @@ export function corpus(seed: number, perTopic: number): readonly Talk[] {
   const ofBkg = tools.filter(({ answers }) => answers !== undefined);
   const random = randomFrom(seed);
   const times = (count: number, make: () => Talk): Talk[] => Array.from({ length: Math.round(count) }, make);
-  const of = (language: Language): Talk[] => [
-    ...sources.knowledge.topics.filter((topic) => topic.language === language).flatMap((topic) => times(perTopic * topic.weight, () => talkOf(sources, topic, random))),
-    ...times(perTopic * FOREIGN_TOPICS, () => [
-      ...systemOf(ofBkg, language, random),
-      { role: 'user', content: roughen(foreignQuestion(foreign[language], random), { language, kept: [], random }) }, { role: 'assistant', content: foreign[language].say },
-    ]),
-    ...tools.flatMap((tool) => times(perTopic * TOOL_TOPICS * (tool.weight ?? 1), () => toolTalk(sources.material, tool, { language, random }))),
-    ...tools.flatMap((tool) => times(perTopic * ARGUMENT_TOPICS * (tool.weight ?? 1), () => toolTalk(sources.material, tool, { language, random }).slice(1, 3))),
-    ...tasks.flatMap((task) => times(perTopic * TASK_TOPICS, () => jsonTalk(sources.material, task, { language, random }))),
-  ];
+  const of = (language: Language): Talk[] => {
+    const topics = sources.knowledge.topics.filter((topic) => topic.language === language);
+    return [
+      ...topics.flatMap((topic) => times(perTopic * topic.weight, () => talkOf(sources, topic, { topics, random }))),
+      ...times(perTopic * FOREIGN_TOPICS, () => [
+        ...systemOf(ofBkg, language, random),
+        { role: 'user', content: roughen(foreignQuestion(foreign[language], random), { language, kept: [], random }) }, { role: 'assistant', content: foreign[language].say },
+      ]),
+      ...tools.flatMap((tool) => times(perTopic * TOOL_TOPICS * (tool.weight ?? 1), () => toolTalk(sources.material, tool, { language, random }))),
+      ...tools.flatMap((tool) => times(perTopic * ARGUMENT_TOPICS * (tool.weight ?? 1), () => toolTalk(sources.material, tool, { language, random }).slice(1, 3))),
+      ...tasks.flatMap((task) => times(perTopic * TASK_TOPICS, () => jsonTalk(sources.material, task, { language, random }))),
+    ];
+  };
   const english = of('en');
   const asked = new Set(english.map(questionOf));
   return [...english, ...of('de').filter((talk) => !asked.has(questionOf(talk)))];

@@ -21,6 +21,13 @@ const SHORTENED = 0.3;
 const LOST = 0.15;
 const SHORTEST_WORDS = 4;
 const NO_UMLAUTS = 0.08;
+/** A slip is a letter dropped, doubled or swapped with the next, each as often, in words of so many letters and more. */
+const SLIPPED_LETTERS = 4;
+const DROPPED = 0.34, DOUBLED = 0.67;
+// Bounds of one draw: up to the first the question begins with a capital, up to the second it shouts, up to the third it is all small.
+const CAPITAL = 0.45, SHOUTED = 0.46, SMALL = 0.52;
+// And its last sign; above the last bound there is none.
+const MARKS: readonly (readonly [upTo: number, mark: string])[] = [[0.55, '?'], [0.62, '.'], [0.65, '??'], [0.67, '!']];
 
 export function roughen(question: string, o: RoughOptions): string {
   const { language, random } = o;
@@ -30,12 +37,12 @@ export function roughen(question: string, o: RoughOptions): string {
   if (random() < SLIPS) text = slipped(text, o);
   if (language === 'de' && random() < NO_UMLAUTS && !o.kept.some((name) => /[äöüß]/i.test(name))) text = text.replace(/[äöüßÄÖÜ]/g, (sign) => UMLAUTS[sign] ?? sign);
   const dress = random();
-  if (dress < 0.45 && !o.kept.some((name) => text.startsWith(name))) text = text.slice(0, 1).toUpperCase() + text.slice(1);
-  else if (dress < 0.46 && o.kept.length === 0) text = text.toUpperCase();
-  else if (dress < 0.52 && o.kept.length === 0) text = text.toLowerCase();
+  if (dress < CAPITAL && !o.kept.some((name) => text.startsWith(name))) text = text.slice(0, 1).toUpperCase() + text.slice(1);
+  else if (dress < SHOUTED && o.kept.length === 0) text = text.toUpperCase();
+  else if (dress < SMALL && o.kept.length === 0) text = text.toLowerCase();
   const mark = random();
   if (/[?!.]$/.test(text)) return text;
-  return text + (mark < 0.55 ? '?' : mark < 0.62 ? '.' : mark < 0.65 ? '??' : mark < 0.67 ? '!' : '');
+  return text + (MARKS.find(([upTo]) => mark < upTo)?.[1] ?? '');
 }
 
 /** Without some of its words that are nobody's names; short ones stay whole. */
@@ -46,14 +53,14 @@ function shortened(text: string, { kept, random }: RoughOptions): string {
   return left.length < SHORTEST_WORDS - 1 ? text : left.join(' ');
 }
 
-/** A letter dropped, doubled or swapped, in a word that is nobody's name. */
+/** One slip in a word that is nobody's name. */
 function slipped(text: string, { kept, random }: RoughOptions): string {
   const words = text.split(' ');
   const at = Math.floor(random() * words.length);
   const word = words[at]!;
-  if (word.length < 4 || kept.some((name) => word.includes(name))) return text;
+  if (word.length < SLIPPED_LETTERS || kept.some((name) => word.includes(name))) return text;
   const index = 1 + Math.floor(random() * (word.length - 2));
   const how = random();
-  words[at] = how < 0.34 ? word.slice(0, index) + word.slice(index + 1) : how < 0.67 ? word.slice(0, index) + word[index]! + word.slice(index) : word.slice(0, index) + word[index + 1]! + word[index]! + word.slice(index + 2);
+  words[at] = how < DROPPED ? word.slice(0, index) + word.slice(index + 1) : how < DOUBLED ? word.slice(0, index) + word[index]! + word.slice(index) : word.slice(0, index) + word[index + 1]! + word[index]! + word.slice(index + 2);
   return words.join(' ');
 }

@@ -10,17 +10,23 @@ const ENDINGS = ['', '', '', 'n', 'r', 's', 'l', 't', 'x', 'm', 'ng', 'rt', 'ck'
 const PIECES = ['mouse', 'cloud', 'star', 'fish', 'box', 'light', 'wolf', 'stone', 'green', 'night', 'data', 'pixel', 'maus', 'wolke', 'stern', 'kraut', 'licht', 'stein', 'nacht', 'test', 'demo', 'super', 'mini', 'my', 'old', 'new', 'bot', 'net', 'lab', 'log', 'key', 'web', 'ai', 'text', 'code', 'home', 'work'];
 /** So many names are made up. */
 const MADE_UP = 0.6;
+/** So many of these are two words in one, the others of one to three syllables. */
 const COMPOUND = 0.3;
+const SYLLABLES_MAX = 3;
+/** So many syllables begin with two consonants. */
+const TWO_CONSONANTS = 0.2;
+// Bounds of one draw: up to the first a name has a hyphen and more behind it, up to the second a digit.
+const HYPHENED = 0.15, DIGIT = 0.25;
 
 const letter = (letters: string, random: Random): string => oneOf([...letters], random);
 
-/** A name nobody gave yet: syllables of any letters, or two words in one; now and then with a number or a hyphen. */
+/** A name nobody gave yet. */
 function madeUp(random: Random): string {
-  const syllable = (): string => letter(CONSONANTS, random) + (random() < 0.2 ? letter(CONSONANTS, random) : '') + letter(VOWELS, random) + oneOf(ENDINGS, random);
-  const name = random() < COMPOUND ? oneOf(PIECES, random) + oneOf(PIECES, random) : Array.from({ length: 1 + Math.floor(random() * 3) }, syllable).join('');
+  const syllable = (): string => letter(CONSONANTS, random) + (random() < TWO_CONSONANTS ? letter(CONSONANTS, random) : '') + letter(VOWELS, random) + oneOf(ENDINGS, random);
+  const name = random() < COMPOUND ? oneOf(PIECES, random) + oneOf(PIECES, random) : Array.from({ length: 1 + Math.floor(random() * SYLLABLES_MAX) }, syllable).join('');
   const tail = random();
-  if (tail < 0.15) return `${name}-${random() < 0.5 ? syllable() : String(Math.floor(random() * 100))}`;
-  return tail < 0.25 ? `${name}${Math.floor(random() * 10)}` : name;
+  if (tail < HYPHENED) return `${name}-${random() < 0.5 ? syllable() : String(Math.floor(random() * 100))}`;
+  return tail < DIGIT ? `${name}${Math.floor(random() * 10)}` : name;
 }
 
 const THINGS: Readonly<Record<Language, readonly string[]>> = {
@@ -28,15 +34,18 @@ const THINGS: Readonly<Record<Language, readonly string[]>> = {
   de: ['Apfel', 'Brücke', 'Kerze', 'Fluss', 'Montag', 'Lissabon', 'Geige', 'sieben', 'Garten', 'Oslo', 'Papier', 'Silber', 'Morgen', 'Tiger', 'Fenster', 'Anna', 'Bahnhof', 'gelb', 'Winter', 'Berlin', 'Pfeffer', 'Fahrkarte', 'Gebirge', 'Paul', 'Kessel', 'blau', 'Hafen', 'Tokio', 'Rechnung', 'Lampe'],
 };
 const WORDS_MAX = 6;
+// Bounds of one draw: made up, a thing, a number, a plugin's name; above the last a model's address.
+const ANY_NAME = 0.45, ANY_THING = 0.7, ANY_NUMBER = 0.85, ANY_PLUGIN = 0.93;
+const NUMBERS = 1000;
 
-/** One to six words of all kinds: known, made up, numbers, now and then an address. */
+/** A few words of all kinds: known, made up, numbers, now and then an address. */
 function anyWords(language: Language, random: Random): string {
   const word = (): string => {
     const kind = random();
-    if (kind < 0.45) return madeUp(random);
-    if (kind < 0.7) return oneOf(THINGS[language], random);
-    if (kind < 0.85) return String(Math.floor(random() * 1000));
-    return kind < 0.93 ? oneOf(PLUGINS, random) : `hf://${madeUp(random)}/${madeUp(random)}/${madeUp(random)}.gguf`;
+    if (kind < ANY_NAME) return madeUp(random);
+    if (kind < ANY_THING) return oneOf(THINGS[language], random);
+    if (kind < ANY_NUMBER) return String(Math.floor(random() * NUMBERS));
+    return kind < ANY_PLUGIN ? oneOf(PLUGINS, random) : `hf://${madeUp(random)}/${madeUp(random)}/${madeUp(random)}.gguf`;
   };
   return Array.from({ length: 1 + Math.floor(random() * WORDS_MAX) }, word).join(' ');
 }

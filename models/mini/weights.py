@@ -25,6 +25,9 @@ CHANCE = 0.15
 # Answers that begin with the same so many tokens are one; rare ones say nothing.
 SAME_TOKENS = 8
 RARE = 8
+# A word seen in fewer questions than these says less; none is infinitely likelier with an answer than without.
+SAYS_ALL = 50
+LEAST_SHARE = 1e-6
 # Words of larger meanings than this share of all are cut to it; the others are filled up with chance.
 FULL_MEANING = 0.8
 # How sharply the heads look, and how loudly the found word is said.
@@ -97,9 +100,9 @@ def meanings(vocab, exchanges, directions, rng):
             held[list(set(question)), number] += 1
     times = np.array([asked[answer] for answer in answers])
     overall = held.sum(1, keepdims=True) / times.sum()
-    likelier = np.log(((held + overall / 2) / (times + 0.5) + 1e-6) / (overall + 1e-6))
-    # A word seen seldom says little.
-    likelier *= np.sqrt(np.minimum(1, held.sum(1, keepdims=True) / 50))
+    # As if each answer had been given half a time more, to questions of the usual words.
+    likelier = np.log(((held + overall / 2) / (times + 0.5) + LEAST_SHARE) / (overall + LEAST_SHARE))
+    likelier *= np.sqrt(np.minimum(1, held.sum(1, keepdims=True) / SAYS_ALL))
     left, strength, _ = np.linalg.svd(np.maximum(likelier, 0), full_matrices=False)
     meant = left[:, :directions] * np.sqrt(strength[:directions])
     size = (meant**2).sum(1, keepdims=True)
