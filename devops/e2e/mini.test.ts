@@ -10,6 +10,7 @@ import { parse, stringify } from 'yaml';
 import { readForeign } from '../../models/mini/foreign.ts';
 import { LANGUAGES, readKnowledge } from '../../models/mini/knowledge.ts';
 import type { Phrase } from '../../models/mini/phrase.ts';
+import { toolsInWords } from '../../models/mini/tasks.ts';
 import { validate } from '../../reconciler/index.ts';
 import { appliance, bundled } from './appliance.ts';
 
@@ -21,6 +22,12 @@ const LEAST_SETTINGS = 15;
 const LEAST_CODES = 50;
 /** Codes that go from one part of bkg to another and are told under other names, or to nobody. */
 const NEVER_SHOWN = new Set(['Stale', 'Invalid', 'Refused', 'ClientGone']);
+/** Names of events and of what is well, which come with a sentence of their own. */
+const TOLD = new Set([
+  'PluginStopped', 'PluginStarted', 'PluginReady', 'PluginKilled', 'PluginFailed', 'PluginConfigured', 'PluginAdopted', 'InstallStarted', 'InstallDone', 'ActionFailed', 'ConfigBack', 'ConfigAccepted',
+  'ModelVanished', 'ModelRemoved', 'ModelPresent', 'ModelNotRemoved', 'ModelFetching', 'ModelChanged', 'ModelAbandoned', 'ModelsNotLookedAt', 'NotRemoved', 'InSync', 'LimitsEnforced',
+]);
+const LEAST_ROUTES = 40;
 
 const { topics } = readKnowledge();
 const foreign = readForeign();
@@ -60,29 +67,35 @@ test('every command and option an answer names exists', () => {
   assert.ok(seen > topics.length / 10, `${seen} commands`);
 });
 
-test('every code that a person can meet may be asked for', () => {
+test('every code of a problem or a refusal may be asked for', () => {
   const textOf = (phrase: Phrase): string => phrase.map((part) => (part.kind === 'text' ? part.text : part.kind === 'choice' ? part.ways.map(textOf).join(' ') : ' ')).join('');
   const asked = LANGUAGES.map((language) => new Set(topics.filter((topic) => topic.language === language).flatMap(({ ask }) => ask.flatMap((phrase) => textOf(phrase).match(/\b[A-Z]\w+/g) ?? []))));
-  const sources = globSync(['schema/**/*.ts', 'reconciler/**/*.ts', 'api/**/*.ts'], { cwd: root }).filter((file) => !file.endsWith('.test.ts'));
-  const codes = new Set(sources.flatMap((file) => [...readFileSync(join(root, file), 'utf8').matchAll(/code: '([A-Z][a-z]\w+)'/g)].map(([, code]) => code!)));
+  const sources = globSync(['schema/**/*.ts', 'reconciler/**/*.ts', 'api/**/*.ts'], { cwd: root }).filter((file) => !/\.(test|gen)\.ts$/.test(file));
+  // A code is a text of two words or more in one, or stands where one must.
+  const written = sources.flatMap((file) => [...readFileSync(join(root, file), 'utf8').matchAll(/code: '([A-Z][a-z]\w+)'|'((?:[A-Z][a-z]+){2,})'/g)].map(([, named, bare]) => (named ?? bare)!));
+  const codes = new Set(written.filter((code) => !NEVER_SHOWN.has(code) && !TOLD.has(code)));
   assert.ok(codes.size > LEAST_CODES, `${codes.size} codes`);
-  assert.equal([...codes].filter((code) => !NEVER_SHOWN.has(code) && asked.some((words) => !words.has(code))), []);
+  assert.equal([...codes].filter((code) => asked.some((words) => !words.has(code))), []);
+  for (const code of [...NEVER_SHOWN, ...TOLD]) assert.ok(written.includes(code), `${code} is nowhere in bkg: remove it here`);
 });
 
-test('every route an answer names is described in /openapi.json', async () => {
+test('every route an answer names is described in /openapi.json, with its method where there is one', async () => {
   const house = await appliance({ yaml: 'version: 1\n' });
   try {
     const { body } = await house.ask('/openapi.json');
-    const described = Object.keys((body as { readonly paths: object }).paths).map((path) => new RegExp(`^${path.replace(/\{pointer\}/g, '.+').replace(/\{\w+\}/g, '[^/]+')}$`));
+    const described = Object.entries((body as { readonly paths: Readonly<Record<string, object>> }).paths).map(([path, methods]) => ({
+      path: new RegExp(`^${path.replace(/\{pointer\}/g, '.+').replace(/\{\w+\}/g, '[^/]+')}$`), methods: Object.keys(methods).map((method) => method.toUpperCase()),
+    }));
     let seen = 0;
     for (const { topic, text } of answers) {
-      for (const [route] of text.matchAll(/(?<![\w.~])\/(api|v1|health|metrics|openapi\.json|ws|auth|admin)(\/[\w{}-]+)*(?![\w-])/g)) {
+      const routes = text.replace(/\b(https?|wss?):\/\/(127\.0\.0\.1|localhost)(:\d+)?/g, ' ');
+      for (const [, method, route = ''] of routes.matchAll(/(?:\b(GET|PUT|POST|PATCH|DELETE) `?)?(?<![\w.~-])(\/(?:api|v1|health|metrics|openapi\.json|ws|auth|admin)(?:\/[\w{}-]+)*)(?![\w-])/g)) {
         if (route === '/v1' || route === '/api') continue;
-        assert.ok(described.some((one) => one.test(route)), `${topic}: ${route}`);
+        assert.ok(described.some(({ path, methods }) => path.test(route) && (method === undefined || methods.includes(method))), `${topic}: ${method ?? ''} ${route}`);
         seen += 1;
       }
     }
-    assert.ok(seen > 0);
+    assert.ok(seen > LEAST_ROUTES, `${seen} routes`);
   } finally {
     assert.equal(await house.dispose(), []);
   }
@@ -147,10 +160,16 @@ test('every setting an answer names with a value is one: of the file, of a plugi
   assert.ok(settings.size > LEAST_SETTINGS, `${settings.size} settings`);
   for (const [code, topic] of settings) {
     const part = parse(code) as Tree;
-    const places = ['', '/plugins/llmserver', `/plugins/${NAME}`, '/plugins/llmserver/config', '/plugins/llmserver/env', `/models/${NAME}`];
+    // In an environment any word may stand, so only its own manner of names is looked for there.
+    const places = ['', '/plugins/llmserver', `/plugins/${NAME}`, '/plugins/llmserver/config', '/plugins/llmserver/models', `/models/${NAME}`, ...(/^[A-Z_]+:/.test(code) ? ['/plugins/llmserver/env'] : [])];
     const errors = [...(await Promise.all(places.map((place) => errorsOf(joined(whole, at(place, part)))))), await errorsOf(whole, { ...MANIFEST, ...part })];
     assert.ok(errors.some((found) => found.length === 0), `${topic}: ${code} is no setting anywhere`);
   }
+});
+
+test('the words for tools that it learned are those of llmserver', () => {
+  const spoken = ['tools.ts', 'calls.ts'].map((file) => readFileSync(join(root, 'plugins/llmserver', file), 'utf8')).join('');
+  for (const words of [...toolsInWords([]).split(/<tool_call>|<\/tool_call>|\n/), '<tool_call>', '</tool_call>', '<tool_response>', '</tool_response>']) assert.ok(spoken.includes(words), words);
 });
 
 test.run();

@@ -1,7 +1,7 @@
 // The figures of MODEL_CARD.md: written when the model is made, read back by the test that measures them again.
 import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { Score } from './score.ts';
+import { SCORED, shown, type Score, type Share } from './score.ts';
 
 export type Figures = {
   readonly sha256: string; readonly bytes: number; readonly parameters: number;
@@ -12,21 +12,19 @@ export type Figures = {
 const CARD = fileURLToPath(new URL('MODEL_CARD.md', import.meta.url));
 const BLOCK = /(<!-- figures, written by make\.ts -->\n)[^]*?(<!-- end of the figures -->)/;
 
-const share = ({ asked, right }: { readonly asked: number; readonly right: number }): string => `${right} of ${asked} (${((100 * right) / asked).toFixed(1)} %)`;
+const SCORES: Readonly<Record<keyof Score, string>> = {
+  questions: 'questions about bkg answered right', foreign: 'questions of other fields refused', tools: 'tool and arguments right',
+  results: 'results of tools told right', json: 'JSON of a schema right', ended: 'replies that end by themselves',
+};
 
 function rows(figures: Figures): readonly (readonly [string, string])[] {
-  const { score } = figures;
-  const replies = score.questions.asked + score.foreign.asked + score.tools.asked;
   return [
     ['sha256', figures.sha256],
     ['size', `${figures.bytes} bytes`],
     ['parameters', String(figures.parameters)],
     ['trained on', `${figures.conversations} conversations, seed ${figures.seed}`],
     ['training time', `${figures.trainingMinutes.toFixed(0)} minutes on two cores (${figures.processor})`],
-    ['questions about bkg answered right', share(score.questions)],
-    ['questions of other fields refused', share(score.foreign)],
-    ['tool and arguments right', share(score.tools)],
-    ['replies that end by themselves', `${score.ended} of ${replies}`],
+    ...SCORED.map((name) => [SCORES[name], shown(figures.score[name])] as const),
   ];
 }
 
@@ -39,7 +37,7 @@ export function writeCard(figures: Figures): void {
   renameSync(`${CARD}.new`, CARD);
 }
 
-export type Card = { readonly sha256: string; readonly bytes: number; readonly right: Readonly<Record<'questions' | 'foreign' | 'tools' | 'ended', readonly [right: number, asked: number]>> };
+export type Card = { readonly sha256: string; readonly bytes: number; readonly parameters: number; readonly score: Score };
 
 /** What the card says. Throws when a row is missing. */
 export function readCard(): Card {
@@ -49,12 +47,9 @@ export function readCard(): Card {
     if (found === undefined) throw new Error(`MODEL_CARD.md says nothing of: ${name}`);
     return found.split('|')[2]!.trim();
   };
-  const counted = (name: string): readonly [number, number] => {
-    const [, right, asked] = /^(\d+) of (\d+)/.exec(value(name)) ?? [];
-    return [Number(right), Number(asked)];
+  const share = (name: keyof Score): Share => {
+    const [, right, asked] = /^(\d+) of (\d+)/.exec(value(SCORES[name])) ?? [];
+    return { right: Number(right), asked: Number(asked) };
   };
-  return {
-    sha256: value('sha256'), bytes: Number.parseInt(value('size'), 10),
-    right: { questions: counted('questions about bkg answered right'), foreign: counted('questions of other fields refused'), tools: counted('tool and arguments right'), ended: counted('replies that end by themselves') },
-  };
+  return { sha256: value('sha256'), bytes: Number.parseInt(value('size'), 10), parameters: Number(value('parameters')), score: Object.fromEntries(SCORED.map((name) => [name, share(name)])) as Score };
 }

@@ -1,7 +1,7 @@
 """The two ends of bkg-mini's training: conversations to tokens before it, weights to a GGUF file after it.
 
-convert.py tokens SHAPE CORPUS FOLDER     learns the words; writes FOLDER/words.json, and tokens.bin and first.bin for the trainer
-convert.py gguf   SHAPE FOLDER TARGET     joins FOLDER/words.json and FOLDER/weights.bin; SHAPE is JSON as make.ts has it, with the seed
+convert.py tokens SHAPE SEED CORPUS FOLDER    learns the words; writes FOLDER/words.json, and tokens.bin and first.bin for the trainer
+convert.py gguf   SHAPE FOLDER TARGET         joins FOLDER/words.json and FOLDER/weights.bin; SHAPE is JSON as make.ts has it
 """
 
 import json
@@ -20,7 +20,9 @@ from weights import read_weights, write_first_weights
 WHOLE = 0.13
 FIRST_TOKENS = 6
 # An answer said less often than this holds a name; it is learned whole, so that the name is copied.
-RARE = 100
+SAID_SELDOM = 100
+# Calls and JSON count so much more than other words: one wrong sign in them and all is wrong.
+EXACT, LOOSE = 2, 1
 # Where no tools are offered, nobody can know which to call: a call is learned from here on.
 ARGUMENTS = '"arguments":'
 
@@ -109,13 +111,14 @@ def given(talk):
 
 
 def conversation(talk, bodies, *, known, whole, heads, ending):
-    """Its tokens, and which of them are learned: the model's own words. Of its last answer `known` are given, and unless `whole` only the first of it are learned."""
+    """Its tokens, and how much each is learned: the model's own words are. Of its last answer `known` are given, and unless `whole` only the first of it are learned."""
     ids, learned = [], []
     for message, body in zip(talk, bodies, strict=True):
-        head, own = heads[message["role"]], message["role"] == "assistant"
+        head = heads[message["role"]]
+        own = 0 if message["role"] != "assistant" else EXACT if message["content"].startswith(("{", "<")) else LOOSE
         before_last = len(ids) + len(head)
         ids += [*head, *body, *ending]
-        learned += [0] * len(head) + [int(own)] * (len(body) + 1) + [0] * (len(ending) - 1)
+        learned += [0] * len(head) + [own] * (len(body) + 1) + [0] * (len(ending) - 1)
     learned[before_last : before_last + known] = [0] * known
     stop = len(ids) - len(ending) + 1
     if not whole:
@@ -123,10 +126,11 @@ def conversation(talk, bodies, *, known, whole, heads, ending):
     return ids[:stop], learned[:stop]
 
 
-def write_tokens(shape, corpus, folder):
+def write_tokens(shape, seed, corpus, folder):
+    folder = Path(folder)
     with open(corpus, encoding="utf-8") as lines:
         talks = [json.loads(line) for line in lines]
-    rng = np.random.default_rng(shape["SEED"])
+    rng = np.random.default_rng(int(seed))
     talks = [talks[at] for at in rng.permutation(len(talks))]
     tokenizer = learn_words([message["content"] for talk in talks[::SAMPLED] for message in talk], shape["VOCAB"])
     tokenizer.save(str(folder / "words.json"))
@@ -144,7 +148,7 @@ def write_tokens(shape, corpus, folder):
     times = Counter(talk[-1]["content"] for talk in talks)
     rows = []
     for number, (talk, said, skipped) in enumerate(zip(talks, bodies, known, strict=True)):
-        whole = times[talk[-1]["content"]] < RARE or is_copy(talk) or rng.random() < WHOLE
+        whole = times[talk[-1]["content"]] < SAID_SELDOM or is_copy(talk) or rng.random() < WHOLE
         rows.append(conversation(talk, said, known=skipped, whole=whole, heads=heads, ending=ending))
         exercises = EXERCISES + EXERCISES_FIRST * max(0.0, 1 - number / EXERCISES_LESS)
         rows += [exercise(shape["VOCAB"], heads, ending, rng) for _ in range(int(exercises + rng.random()))]
@@ -156,6 +160,7 @@ def write_tokens(shape, corpus, folder):
 
 
 def write_gguf(shape, folder, target):
+    folder = Path(folder)
     writer = gguf.GGUFWriter(str(target), "llama")
     writer.add_name("bkg-mini")
     writer.add_description("A demonstration model of the bkg project: answers questions about bkg, in English and German.")
@@ -205,6 +210,6 @@ def write_gguf(shape, folder, target):
 
 
 if __name__ == "__main__":
-    command, described_shape, one, two = sys.argv[1:]
+    command, described_shape, *others = sys.argv[1:]
     steps = {"tokens": write_tokens, "gguf": write_gguf}
-    steps[command](json.loads(described_shape), Path(one), Path(two))
+    steps[command](json.loads(described_shape), *others)

@@ -11,7 +11,7 @@ export type Message = { readonly role: 'system' | 'user' | 'assistant'; readonly
 export type Talk = readonly Message[];
 
 export const SEED = 2026;
-/** Of all conversations so many go on with another question, and so many of these with a third. */
+/** Of the conversations about a topic so many go on with another question, and so many of these with a third. */
 const GOES_ON = 0.03;
 /** So many questions are asked in a conversation at most. */
 const TURNS_MAX = 3;
@@ -74,7 +74,7 @@ function talkOf({ knowledge, material }: Sources, topic: Topic, at: { readonly t
 /** Questions it was not taught: as many as so many topics, for there are more of them than of all others. */
 const FOREIGN_TOPICS = 75;
 /** Each tool counts as so many topics, and each JSON task: they copy values, which is learned slowly. */
-const TOOL_TOPICS = 1.5;
+const TOOL_TOPICS = 3;
 const TASK_TOPICS = 2;
 /** And so many more calls stand under no list of tools, which is long: learned from their arguments on, they practise which words to take. */
 const ARGUMENT_TOPICS = 4;
@@ -113,15 +113,11 @@ export function corpus(seed: number, perTopic: number): readonly Talk[] {
   return [...english, ...of('de').filter((talk) => !asked.has(questionOf(talk)))];
 }
 
-/** One conversation per line, as JSON. Returns how many. */
-export function writeCorpus(path: string, perTopic: number): number {
-  const talks = corpus(SEED, perTopic);
-  writeFileSync(path, talks.map((talk) => `${JSON.stringify(talk)}\n`).join(''));
-  return talks.length;
-}
+/** One conversation per line, as JSON. */
+export const writeTalks = (path: string, talks: readonly Talk[]): void => { writeFileSync(path, talks.map((talk) => `${JSON.stringify(talk)}\n`).join('')); };
 
 if (import.meta.main) {
-  const [path, perTopic = '200'] = process.argv.slice(2);
+  const [path, perTopic = '5'] = process.argv.slice(2);
   if (path === undefined) throw new Error('usage: node corpus.ts FILE [conversations per topic]');
-  process.stdout.write(`${writeCorpus(path, Number(perTopic))} conversations\n`);
+  writeTalks(path, corpus(SEED, Number(perTopic)));
 }

@@ -179,10 +179,12 @@ static void read_batch(const Batch *b, const Model *m) {
 /** Turns `logits` into their slopes; returns the loss. */
 static float judge(const Batch *b) {
   static float losses[STEP_TOKENS_MAX];
+  float all = 0;
+  for (int r = 0; r < chosen_count; r++) all += b->learned[chosen[r]];
   FOR_ALL for (int r = 0; r < chosen_count; r++) {
     float *row = logits + (size_t)r * VOCAB, most = row[0], sum = 0;
     const int wanted = b->targets[chosen[r]];
-    const float share = 1.0f / (float)chosen_count, own = row[wanted];
+    const float share = b->learned[chosen[r]] / all, own = row[wanted];
     for (int i = 1; i < VOCAB; i++) most = row[i] > most ? row[i] : most;
     for (int i = 0; i < VOCAB; i++) row[i] = expf(row[i] - most);
     for (int i = 0; i < VOCAB; i++) sum += row[i];

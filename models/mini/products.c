@@ -11,6 +11,7 @@ enum { TILE_ROWS = 4 };
 #endif
 enum { TILE_COLUMNS = 2 * LANES, BLOCK_ROWS = TILE_ROWS * 16, BLOCK_DEPTH = 256, FOUR = 4 };
 
+_Static_assert(WIDTH % FOUR == 0 && INNER % FOUR == 0 && VOCAB % FOUR == 0, "rows are turned by fours");
 typedef float Four __attribute__((vector_size(FOUR * sizeof(float)), aligned(4)));
 typedef int Order __attribute__((vector_size(FOUR * sizeof(int))));
 

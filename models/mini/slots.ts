@@ -4,12 +4,24 @@ import type { Language } from './knowledge.ts';
 
 const PLUGINS = ['llmserver', 'coder', 'apikeys', 'brainml', 'candle', 'rustyface', 'repoagent', 'chat', 'search', 'faces', 'mine', 'echo', 'worker', 'helper', 'vision', 'tagger'];
 const MODELS = ['mini', 'qwen', 'llama', 'chat', 'embed', 'coder', 'small', 'large', 'phi', 'gemma', 'mistral'];
+/** Words of every day that people name their plugins and models by. */
+const EVERYDAY = [
+  'archive', 'alerts', 'alarm', 'assistant', 'backup', 'billing', 'blog', 'books', 'cache', 'calendar', 'camera', 'car', 'catalog', 'classifier', 'clock', 'contacts', 'contracts', 'crawler', 'customers', 'detector',
+  'diary', 'dictionary', 'docs', 'door', 'drone', 'editor', 'embedder', 'feed', 'films', 'first', 'forum', 'garage', 'garden', 'gateway', 'grader', 'greenhouse', 'heating', 'history', 'images', 'indexer', 'inbox',
+  'journal', 'kitchen', 'labels', 'letters', 'library', 'lights', 'listener', 'lookup', 'mailer', 'maps', 'meetings', 'memory', 'minutes', 'monitor', 'music', 'news', 'notes', 'ocr', 'office', 'orders', 'painter',
+  'papers', 'parser', 'payments', 'pdf', 'photos', 'pictures', 'planner', 'player', 'podcast', 'poems', 'printer', 'proxy', 'quiz', 'radio', 'reader', 'recorder', 'reminder', 'reports', 'reranker', 'robot', 'router',
+  'scanner', 'scheduler', 'school', 'second', 'sensors', 'shop', 'speaker', 'speech', 'stats', 'stories', 'summary', 'summarizer', 'support', 'tasks', 'teacher', 'third', 'tickets', 'timetable', 'tools', 'tracker',
+  'translator', 'travel', 'tutor', 'video', 'voice', 'warehouse', 'watcher', 'weather', 'wiki', 'writer', 'writing', 'aktenschrank', 'archiv', 'ausweise', 'beleg', 'bilder', 'bote', 'briefe', 'buchhaltung', 'drucker',
+  'fahrplan', 'fotos', 'garten', 'gesichter', 'heizung', 'kalender', 'kasse', 'klingel', 'lager', 'lexikon', 'merker', 'notizen', 'post', 'protokolle', 'rezepte', 'schule', 'sprache', 'stimme', 'suche', 'tagebuch',
+  'termine', 'texte', 'uhr', 'verein', 'vorlesen', 'wetter', 'werkstatt', 'zeitung', 'zusammenfassung',
+];
 const CONSONANTS = 'bcdfghjklmnpqrstvwxyz';
 const VOWELS = 'aeiou';
 const ENDINGS = ['', '', '', 'n', 'r', 's', 'l', 't', 'x', 'm', 'ng', 'rt', 'ck', 'st'];
 const PIECES = ['mouse', 'cloud', 'star', 'fish', 'box', 'light', 'wolf', 'stone', 'green', 'night', 'data', 'pixel', 'maus', 'wolke', 'stern', 'kraut', 'licht', 'stein', 'nacht', 'test', 'demo', 'super', 'mini', 'my', 'old', 'new', 'bot', 'net', 'lab', 'log', 'key', 'web', 'ai', 'text', 'code', 'home', 'work'];
-/** So many names are made up. */
-const MADE_UP = 0.6;
+/** So many names are made up, and so many more are words of every day. */
+const MADE_UP = 0.55;
+const OF_EVERY_DAY = 0.25;
 /** So many of these are two words in one, the others of one to three syllables. */
 const COMPOUND = 0.3;
 const SYLLABLES_MAX = 3;
@@ -54,11 +66,13 @@ const known: Readonly<Record<string, readonly string[]>> = { plugin: PLUGINS, mo
 
 const capitalised = (word: string): string => word.slice(0, 1).toUpperCase() + word.slice(1);
 
-/** `words`: some of all kinds. `name`: a made-up one with a capital. The others: most made up, some from a list. */
+/** `words`: some of all kinds. `name`: a made-up one with a capital. The others: most made up, some from lists. */
 export function slotValue(name: string, language: Language, random: Random): string {
   if (name === 'words') return anyWords(language, random);
   if (name === 'name') return capitalised(madeUp(random));
   const names = known[name];
   if (names === undefined) throw new Error(`there is no slot {${name}}`);
-  return random() < MADE_UP ? madeUp(random) : oneOf(names, random);
+  const chance = random();
+  if (chance < MADE_UP) return madeUp(random);
+  return oneOf(chance < MADE_UP + OF_EVERY_DAY ? EVERYDAY : names, random);
 }

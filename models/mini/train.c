@@ -1,8 +1,8 @@
-// Trains bkg-mini: a llama of a million parameters, on the CPU, the same bytes for the same seed on the same machine.
+// Trains bkg-mini: a llama of a million parameters, on the CPU; from the same files the same bytes on the same machine.
 //
 //   train TOKENS FIRST WEIGHTS
 //
-// TOKENS  (written by convert.py) int32 count; then per conversation int32 length, length * uint16 token, length * uint8: is it learned?
+// TOKENS  (written by convert.py) int32 count; then per conversation int32 length, length * uint16 token, length * uint8: how much is it learned?
 //         They are read once, in their order.
 // FIRST   the weights to begin with, and
 // WEIGHTS those learned: float32, in the order of `layout`; matrices as [in][out].

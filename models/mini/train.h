@@ -71,7 +71,7 @@ void multiply(Sizes s, Matrix a, Matrix b, float *c, Into into);
 typedef struct {
   int tokens, texts;
   int *ids, *targets, *position;
-  /** Whether the token after it is learned. */
+  /** How much the token after it is learned; 0: not. */
   uint8_t *learned;
   /** Of each text, and the end of the last. */
   int *start;
@@ -88,7 +88,7 @@ void attend_back(const Batch *b, Heads h, Heads d, const uint8_t *wanted);
 
 /** Gets memory for the steps. */
 void prepare(void);
-/** The loss of a batch per learned token, and its slope into `g`. */
+/** The loss of a batch per learned token, each by its weight, and its slope into `g`. */
 float learn(const Batch *b, const Model *m, Model *g);
 /** Changes all weights by their slopes. */
 void update(float *all, float *slope, int step, int steps);

@@ -14,6 +14,7 @@
 #define ADAM_FIRST 0.9f
 #define ADAM_SECOND 0.98f
 #define ADAM_LEAST 1e-8f
+/** Words and norms change faster by this. */
 #define WORD_RATE 1.5f
 /** Muon's changes are made as large as Adam's would be. */
 #define LIKE_ADAM 0.2f

@@ -61,6 +61,8 @@ def read_weights(shape, path):
         at += count
     if at != row.size:
         raise SystemExit(f"{path}: {row.size} numbers, {at} expected")
+    if not np.isfinite(row).all():
+        raise SystemExit(f"{path}: the training ran away, some of its numbers are none")
     return found
 
 
