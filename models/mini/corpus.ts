@@ -74,7 +74,7 @@ function talkOf({ knowledge, material }: Sources, topic: Topic, at: { readonly t
 /** Questions it was not taught: as many as so many topics, for there are more of them than of all others. */
 const FOREIGN_TOPICS = 75;
 /** Each tool counts as so many topics, and each JSON task: they copy values, which is learned slowly. */
-const TOOL_TOPICS = 3;
+const TOOL_TOPICS = 2.25;
 const TASK_TOPICS = 2;
 /** And so many more calls stand under no list of tools, which is long: learned from their arguments on, they practise which words to take. */
 const ARGUMENT_TOPICS = 4;
