@@ -30,6 +30,7 @@ test('sampling is that of the request, else of the model\'s file, else of llama.
   const of = (body: object, advice: object): readonly number[] => { const { temperature, topP, topK, minP, repeatPenalty } = samplingOf(body as Record<string, unknown>, advice); return [temperature, topP, topK, minP, repeatPenalty]; };
   assert.equal(of({}, {}), [0.8, 0.95, 40, 0.05, 1]);
   assert.equal(of({}, { temp: 0, top_p: 0.5, top_k: 7, min_p: 0.1, penalty_repeat: 1.1 }), [0, 0.5, 7, 0.1, 1.1]);
+  assert.equal(of({}, { temp: 50, top_p: -1, top_k: Number.NaN, min_p: 2, penalty_repeat: 0 }), [0.8, 0.95, 40, 0.05, 1]);
   assert.equal(of({ temperature: 1, top_k: 3 }, { temp: 0, top_k: 7, top_p: 'no number' }), [1, 0.95, 3, 0.05, 1]);
 });
 

@@ -29,18 +29,21 @@ export function flagIn(body: Body, name: string): boolean {
 /** What a model's file advises under `general.sampling`; keys as llama.cpp has them. */
 export type Advice = { readonly temp?: unknown; readonly top_p?: unknown; readonly top_k?: unknown; readonly min_p?: unknown; readonly penalty_repeat?: unknown };
 
-/** What the request says, else what the model's file advises, else the defaults of llama.cpp's own server. */
+/** What the request says, else what the model's file advises within the same bounds, else the defaults of llama.cpp's own server. */
 export function samplingOf(body: Body, advice: Advice): Sampling {
-  const advised = (name: keyof Advice, otherwise: number): number => (typeof advice[name] === 'number' && Number.isFinite(advice[name]) ? advice[name] : otherwise);
+  const chosen = (name: string, o: { readonly least: number; readonly most: number; readonly advised: keyof Advice; readonly otherwise: number }): number => {
+    const value = advice[o.advised];
+    return numberIn(body, name, { ...o, fallback: typeof value === 'number' && value >= o.least && value <= o.most ? value : o.otherwise });
+  };
   const seed = body['seed'];
   if (present(seed) && (typeof seed !== 'number' || !Number.isInteger(seed))) throw badRequest('`seed` must be a whole number.', 'seed');
   return {
-    temperature: numberIn(body, 'temperature', { least: 0, most: 2, fallback: advised('temp', 0.8) }),
-    topP: numberIn(body, 'top_p', { least: 0, most: 1, fallback: advised('top_p', 0.95) }),
-    topK: numberIn(body, 'top_k', { least: 0, most: 1_000_000, fallback: advised('top_k', 40) }),
-    minP: numberIn(body, 'min_p', { least: 0, most: 1, fallback: advised('min_p', 0.05) }),
+    temperature: chosen('temperature', { least: 0, most: 2, advised: 'temp', otherwise: 0.8 }),
+    topP: chosen('top_p', { least: 0, most: 1, advised: 'top_p', otherwise: 0.95 }),
+    topK: chosen('top_k', { least: 0, most: 1_000_000, advised: 'top_k', otherwise: 40 }),
+    minP: chosen('min_p', { least: 0, most: 1, advised: 'min_p', otherwise: 0.05 }),
     seed: typeof seed === 'number' ? seed >>> 0 : null,
-    repeatPenalty: numberIn(body, 'repeat_penalty', { least: 0.01, most: 10, fallback: advised('penalty_repeat', 1) }),
+    repeatPenalty: chosen('repeat_penalty', { least: 0.01, most: 10, advised: 'penalty_repeat', otherwise: 1 }),
     frequencyPenalty: numberIn(body, 'frequency_penalty', { least: -2, most: 2, fallback: 0 }),
     presencePenalty: numberIn(body, 'presence_penalty', { least: -2, most: 2, fallback: 0 }),
   };
