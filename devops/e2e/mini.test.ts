@@ -9,7 +9,7 @@ import * as assert from 'uvu/assert';
 import { parse, stringify } from 'yaml';
 import { readForeign } from '../../models/mini/foreign.ts';
 import { LANGUAGES, readKnowledge } from '../../models/mini/knowledge.ts';
-import type { Phrase } from '../../models/mini/phrase.ts';
+import { spoken, type Phrase } from '../../models/mini/phrase.ts';
 import { toolsInWords } from '../../models/mini/tasks.ts';
 import { validate } from '../../reconciler/index.ts';
 import { appliance, bundled } from './appliance.ts';
@@ -28,12 +28,14 @@ const TOLD = new Set([
   'ModelVanished', 'ModelRemoved', 'ModelPresent', 'ModelNotRemoved', 'ModelFetching', 'ModelChanged', 'ModelAbandoned', 'ModelsNotLookedAt', 'NotRemoved', 'InSync', 'LimitsEnforced',
 ]);
 const LEAST_ROUTES = 40;
+const LEAST_PATCHES = 20;
+const LEAST_BODIES = 2;
 
 const { topics } = readKnowledge();
 const foreign = readForeign();
 /** Every answer there is, by its topic. */
 const answers: readonly { readonly topic: string; readonly text: string }[] = [
-  ...topics.flatMap(({ id, language, say }) => say.map((phrase) => ({ topic: `${id} ${language}`, text: phrase.map((part) => (part.kind === 'text' ? part.text : NAME)).join('') }))),
+  ...topics.flatMap(({ id, language, say }) => say.map((phrase) => ({ topic: `${id} ${language}`, text: spoken(phrase, () => NAME) }))),
   ...LANGUAGES.map((language) => ({ topic: `foreign ${language}`, text: foreign[language].say })),
 ];
 
@@ -138,18 +140,33 @@ test('every YAML an answer prints is valid: a manifest as one, the rest as a par
 });
 
 test('every patch an answer prints leaves a valid file', async () => {
-  let seen = 0;
+  let patches = 0;
+  let bodies = 0;
   for (const { topic, text } of answers) {
     for (const [found, pointer = '', value = ''] of text.matchAll(/npx bkg patch (\/\S+) ([^`\s]+)/g)) {
       const path = pointer.replace('NAME', NAME);
       // What is removed must be something that may stand there; its removal is not done.
       const wanted = value === '--remove' ? (path.endsWith('/limits') ? { memory: '4GiB' } : {}) : parse(value);
       assert.equal(await errorsOf(joined(whole, at(path, wanted))), [], `${topic}: ${found}`);
-      seen += 1;
+      patches += 1;
     }
-    for (const [, body = ''] of text.matchAll(/merge-patch\+json' -d '([^']+)'/g)) assert.equal(await errorsOf(joined(whole, JSON.parse(body))), [], `${topic}: ${body}`);
+    for (const [, body = ''] of text.matchAll(/merge-patch\+json' -d '([^']+)'/g)) {
+      assert.equal(await errorsOf(joined(whole, JSON.parse(body))), [], `${topic}: ${body}`);
+      bodies += 1;
+    }
   }
-  assert.ok(seen > 0);
+  assert.ok(patches >= LEAST_PATCHES && bodies >= LEAST_BODIES, `${patches} patches, ${bodies} bodies`);
+});
+
+test('what stands ready in the default file is valid without the # before it', async () => {
+  const ready = bundled().replace(/^( *)#(?=[a-z]+:| {2})/gm, '$1');
+  const file = parse(ready) as { readonly models: Tree; readonly plugins: Tree; readonly server: unknown };
+  assert.equal(Object.keys(file.models), ['mini', 'qwen', 'coder']);
+  assert.equal(Object.keys(file.plugins), ['llmserver', 'coder', NAME]);
+  assert.ok(file.server !== undefined);
+  assert.equal(await errorsOf(file), []);
+  // The way an editor does it: the blank after the sign goes with it.
+  assert.equal(parse(bundled().replace(/^( *)#(?=[a-z]+:| {2}) ?/gm, '$1')), file);
 });
 
 test('every setting an answer names with a value is one: of the file, of a plugin, of its config or environment, of a model or of a manifest', async () => {

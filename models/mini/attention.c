@@ -1,6 +1,5 @@
 // Attention, there and back. Conversations lie one behind the other without padding; each token sees those of its own, up to itself.
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 #include "train.h"
 
@@ -41,27 +40,23 @@ static void look(const float *q, const Lanes *keys, int t, float *p) {
 }
 
 void attend(const Batch *b, Heads h, const uint8_t *wanted) {
-#pragma omp parallel
-  {
-    Lanes *keys = memory(sizeof(float) * HEAD_WIDTH * LENGTH_MAX);
-    float p[LENGTH_MAX];
-#pragma omp for schedule(dynamic, 4)
-    for (int job = 0; job < b->texts * HEADS; job++) {
-      const int from = b->start[job / HEADS], length = b->start[job / HEADS + 1] - from;
-      const size_t at = (size_t)from * WIDTH + job % HEADS * HEAD_WIDTH;
-      in_columns(h.k + at, length, keys);
-      for (int t = 0; t < length; t++) {
-        if (wanted && !wanted[from + t]) continue;
-        look(h.q + at + (size_t)t * WIDTH, keys, t, p);
-        Lanes sum[HEAD_LANES] = {0};
-        for (int s = 0; s <= t; s++) {
-          const Lanes *v = (const Lanes *)(h.v + at + (size_t)s * WIDTH);
-          for (int i = 0; i < HEAD_LANES; i++) sum[i] += p[s] * v[i];
-        }
-        memcpy(h.seen + at + (size_t)t * WIDTH, sum, sizeof sum);
+  static _Thread_local Lanes *keys;
+  if (!keys) keys = memory(sizeof(float) * HEAD_WIDTH * LENGTH_MAX);
+  float p[LENGTH_MAX];
+  for (int job = 0; job < b->texts * HEADS; job++) {
+    const int from = b->start[job / HEADS], length = b->start[job / HEADS + 1] - from;
+    const size_t at = (size_t)from * WIDTH + job % HEADS * HEAD_WIDTH;
+    in_columns(h.k + at, length, keys);
+    for (int t = 0; t < length; t++) {
+      if (wanted && !wanted[from + t]) continue;
+      look(h.q + at + (size_t)t * WIDTH, keys, t, p);
+      Lanes sum[HEAD_LANES] = {0};
+      for (int s = 0; s <= t; s++) {
+        const Lanes *v = (const Lanes *)(h.v + at + (size_t)s * WIDTH);
+        for (int i = 0; i < HEAD_LANES; i++) sum[i] += p[s] * v[i];
       }
+      memcpy(h.seen + at + (size_t)t * WIDTH, sum, sizeof sum);
     }
-    free(keys);
   }
 }
 
@@ -69,40 +64,36 @@ void attend_back(const Batch *b, Heads h, Heads d, const uint8_t *wanted) {
   memset(d.q, 0, (size_t)b->tokens * WIDTH * sizeof(float));
   memset(d.k, 0, (size_t)b->tokens * WIDTH * sizeof(float));
   memset(d.v, 0, (size_t)b->tokens * WIDTH * sizeof(float));
-#pragma omp parallel
-  {
-    Lanes *keys = memory(sizeof(float) * HEAD_WIDTH * LENGTH_MAX), *values = memory(sizeof(float) * HEAD_WIDTH * LENGTH_MAX);
-    float p[LENGTH_MAX], dp[LENGTH_MAX];
-#pragma omp for schedule(dynamic, 4)
-    for (int job = 0; job < b->texts * HEADS; job++) {
-      const int from = b->start[job / HEADS], length = b->start[job / HEADS + 1] - from;
-      const size_t at = (size_t)from * WIDTH + job % HEADS * HEAD_WIDTH;
-      in_columns(h.k + at, length, keys);
-      in_columns(h.v + at, length, values);
-      for (int t = 0; t < length; t++) {
-        if (wanted && !wanted[from + t]) continue;
-        const float *q = h.q + at + (size_t)t * WIDTH, *d_out = d.seen + at + (size_t)t * WIDTH;
-        look(q, keys, t, p);
-        dots(d_out, values, t + 1, dp);
-        float mean = 0;
-        for (int s = 0; s <= t; s++) mean += p[s] * dp[s];
-        for (int s = 0; s <= t; s++) dp[s] = p[s] * (dp[s] - mean) / sqrtf(HEAD_WIDTH);
-        Lanes own[HEAD_LANES], out[HEAD_LANES], dq[HEAD_LANES] = {0};
-        memcpy(own, q, sizeof own);
-        memcpy(out, d_out, sizeof out);
-        for (int s = 0; s <= t; s++) {
-          const size_t row = at + (size_t)s * WIDTH;
-          const Lanes *key = (const Lanes *)(h.k + row);
-          Lanes *dk = (Lanes *)(d.k + row), *dv = (Lanes *)(d.v + row);
-          for (int i = 0; i < HEAD_LANES; i++) {
-            dq[i] += dp[s] * key[i];
-            dk[i] += dp[s] * own[i];
-            dv[i] += p[s] * out[i];
-          }
+  static _Thread_local Lanes *keys, *values;
+  if (!keys) keys = memory(sizeof(float) * HEAD_WIDTH * LENGTH_MAX), values = memory(sizeof(float) * HEAD_WIDTH * LENGTH_MAX);
+  float p[LENGTH_MAX], dp[LENGTH_MAX];
+  for (int job = 0; job < b->texts * HEADS; job++) {
+    const int from = b->start[job / HEADS], length = b->start[job / HEADS + 1] - from;
+    const size_t at = (size_t)from * WIDTH + job % HEADS * HEAD_WIDTH;
+    in_columns(h.k + at, length, keys);
+    in_columns(h.v + at, length, values);
+    for (int t = 0; t < length; t++) {
+      if (wanted && !wanted[from + t]) continue;
+      const float *q = h.q + at + (size_t)t * WIDTH, *d_out = d.seen + at + (size_t)t * WIDTH;
+      look(q, keys, t, p);
+      dots(d_out, values, t + 1, dp);
+      float mean = 0;
+      for (int s = 0; s <= t; s++) mean += p[s] * dp[s];
+      for (int s = 0; s <= t; s++) dp[s] = p[s] * (dp[s] - mean) / sqrtf(HEAD_WIDTH);
+      Lanes own[HEAD_LANES], out[HEAD_LANES], dq[HEAD_LANES] = {0};
+      memcpy(own, q, sizeof own);
+      memcpy(out, d_out, sizeof out);
+      for (int s = 0; s <= t; s++) {
+        const size_t row = at + (size_t)s * WIDTH;
+        const Lanes *key = (const Lanes *)(h.k + row);
+        Lanes *dk = (Lanes *)(d.k + row), *dv = (Lanes *)(d.v + row);
+        for (int i = 0; i < HEAD_LANES; i++) {
+          dq[i] += dp[s] * key[i];
+          dk[i] += dp[s] * own[i];
+          dv[i] += p[s] * out[i];
         }
-        memcpy(d.q + at + (size_t)t * WIDTH, dq, sizeof dq);
       }
+      memcpy(d.q + at + (size_t)t * WIDTH, dq, sizeof dq);
     }
-    free(keys), free(values);
   }
 }

@@ -5,6 +5,7 @@ import { SCORED, shown, type Score, type Share } from './score.ts';
 
 export type Figures = {
   readonly sha256: string; readonly bytes: number; readonly parameters: number;
+  readonly shape: { readonly VOCAB: number; readonly WIDTH: number; readonly LAYERS: number; readonly HEADS: number; readonly INNER: number; readonly CONTEXT: number };
   readonly conversations: number; readonly seed: number;
   readonly trainingMinutes: number; readonly processor: string; readonly score: Score;
 };
@@ -18,10 +19,12 @@ const SCORES: Readonly<Record<keyof Score, string>> = {
 };
 
 function rows(figures: Figures): readonly (readonly [string, string])[] {
+  const { shape } = figures;
   return [
     ['sha256', figures.sha256],
     ['size', `${figures.bytes} bytes`],
     ['parameters', String(figures.parameters)],
+    ['shape', `${shape.VOCAB} tokens, ${shape.LAYERS} layers of width ${shape.WIDTH}, ${shape.HEADS} heads, inner width ${shape.INNER}, context ${shape.CONTEXT}`],
     ['trained on', `${figures.conversations} conversations, seed ${figures.seed}`],
     ['training time', `${figures.trainingMinutes.toFixed(0)} minutes on two cores (${figures.processor})`],
     ...SCORED.map((name) => [SCORES[name], shown(figures.score[name])] as const),

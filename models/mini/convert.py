@@ -23,8 +23,6 @@ FIRST_TOKENS = 6
 SAID_SELDOM = 100
 # Calls and JSON count so much more than other words: one wrong sign in them and all is wrong.
 EXACT, LOOSE = 2, 1
-# Where no tools are offered, nobody can know which to call: a call is learned from here on.
-ARGUMENTS = '"arguments":'
 
 # Exercises in copying, for each conversation: so many more at first, and only the lasting ones after so many conversations.
 EXERCISES_FIRST = 1.5
@@ -99,19 +97,11 @@ def exercise(size, heads, ending, rng):
     if rng.random() < REPETITIVE:
         row = rng.choice(row[: max(FEWEST, length // 2)], length).tolist()
     asked, said = [*heads["user"], *row, *ending, *heads["assistant"]], [*row, ending[0]]
-    return [*asked, *said], [0] * len(asked) + [1] * len(said)
+    return [*asked, *said], [0] * len(asked) + [LOOSE] * len(said)
 
 
-def given(talk):
-    """The beginning of the last answer that is not learned."""
-    said = talk[-1]["content"]
-    if talk[0]["role"] == "system" or not said.startswith("<tool_call>"):
-        return ""
-    return said[: said.index(ARGUMENTS) + len(ARGUMENTS)]
-
-
-def conversation(talk, bodies, *, known, whole, heads, ending):
-    """Its tokens, and how much each is learned: the model's own words are. Of its last answer `known` are given, and unless `whole` only the first of it are learned."""
+def conversation(talk, bodies, *, whole, heads, ending, longest):
+    """Its tokens, and how much each is learned: the model's own words are, but unless `whole` only the first of its last answer; what is past the `longest` is cut off."""
     ids, learned = [], []
     for message, body in zip(talk, bodies, strict=True):
         head = heads[message["role"]]
@@ -119,8 +109,7 @@ def conversation(talk, bodies, *, known, whole, heads, ending):
         before_last = len(ids) + len(head)
         ids += [*head, *body, *ending]
         learned += [0] * len(head) + [own] * (len(body) + 1) + [0] * (len(ending) - 1)
-    learned[before_last : before_last + known] = [0] * known
-    stop = len(ids) - len(ending) + 1
+    stop = min(len(ids) - len(ending) + 1, longest)
     if not whole:
         stop = min(stop, before_last + FIRST_TOKENS)
     return ids[:stop], learned[:stop]
@@ -144,12 +133,11 @@ def write_tokens(shape, seed, corpus, folder):
     write_first_weights(shape, exchanges, folder / "first.bin", rng)
     heads = {role: encode(f"{BEGIN}{role}\n")[0] for role in ("system", "user", "assistant")}
     ending = encode(f"{END}\n")[0]
-    known = map(len, encode(*map(given, talks)))
     times = Counter(talk[-1]["content"] for talk in talks)
     rows = []
-    for number, (talk, said, skipped) in enumerate(zip(talks, bodies, known, strict=True)):
+    for number, (talk, said) in enumerate(zip(talks, bodies, strict=True)):
         whole = times[talk[-1]["content"]] < SAID_SELDOM or is_copy(talk) or rng.random() < WHOLE
-        rows.append(conversation(talk, said, known=skipped, whole=whole, heads=heads, ending=ending))
+        rows.append(conversation(talk, said, whole=whole, heads=heads, ending=ending, longest=shape["CONTEXT"]))
         exercises = EXERCISES + EXERCISES_FIRST * max(0.0, 1 - number / EXERCISES_LESS)
         rows += [exercise(shape["VOCAB"], heads, ending, rng) for _ in range(int(exercises + rng.random()))]
     with open(folder / "tokens.bin", "wb") as out:

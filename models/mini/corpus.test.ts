@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { corpus, plainly } from './corpus.ts';
 import { readForeign } from './foreign.ts';
 import { LANGUAGES, readKnowledge } from './knowledge.ts';
-import { draw, parsePhrase, randomFrom, type Phrase } from './phrase.ts';
+import { draw, parsePhrase, randomFrom, spoken, type Phrase } from './phrase.ts';
 import { slotValue } from './slots.ts';
 import { readMaterial, toolTalk } from './tasks.ts';
 
@@ -17,9 +17,7 @@ const SPLIT_MAX = 0.002;
 /** An answer is a short text: what is longer is no answer for a small model. */
 const ANSWER_MAX_WORDS = 90;
 
-const textOf = (phrase: Phrase): string => phrase.map((part) => (part.kind === 'text' ? part.text : '…')).join('');
-/** Up to the first name in it. */
-const beginningOf = (phrase: Phrase): string => (phrase[0]?.kind === 'text' ? phrase[0].text : '');
+const escaped = (text: string): string => text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
 
 test('a phrase stands for its sentences, and a bracket that is missing is told', () => {
   const random = randomFrom(1);
@@ -65,15 +63,23 @@ test('an answer is plain text, with the names of its question and no others', ()
 });
 
 test('no question leads to two answers', () => {
-  const { topics } = readKnowledge();
-  const topicOf = new Map(topics.flatMap(({ id, say }) => say.map((phrase): [string, string] => [beginningOf(phrase), id])));
+  const said = [
+    ...LANGUAGES.map((language) => ({ id: 'foreign', text: escaped(readForeign()[language].say) })),
+    ...readKnowledge().topics.flatMap(({ id, say }) => say.map((phrase) => ({ id, text: phrase.map((part) => (part.kind === 'text' ? escaped(part.text) : '.+')).join('') }))),
+  ].sort((one, other) => other.text.length - one.text.length).map(({ id, text }) => ({ id, whole: new RegExp(`^${text}$`, 's') }));
+  const known = new Map<string, string>();
+  const topicOf = (answer: string): string => {
+    const id = known.get(answer) ?? said.find(({ whole }) => whole.test(answer))?.id;
+    assert.ok(id !== undefined, answer);
+    known.set(answer, id);
+    return id;
+  };
+  for (const { id, say } of readKnowledge().topics) for (const phrase of say) assert.is(topicOf(spoken(phrase, () => 'mine')), id);
   const found = new Map<string, Set<string>>();
-  for (const talk of corpus(4, 8)) {
-    const [first, second] = talk;
+  for (const [first, second] of corpus(4, 8)) {
     if (first?.role !== 'user' || second === undefined || /^[{<]/.test(second.content)) continue;
-    const topic = [...topicOf].find(([beginning]) => second.content.startsWith(beginning))?.[1] ?? second.content;
     const asked = plainly(first.content);
-    found.set(asked, (found.get(asked) ?? new Set()).add(topic));
+    found.set(asked, (found.get(asked) ?? new Set()).add(topicOf(second.content)));
   }
   const split = [...found].filter(([, ids]) => ids.size > 1).map(([asked, ids]) => `${asked}: ${[...ids].join(', ')}`);
   // A question that lost a word or two may be another's.
@@ -93,23 +99,31 @@ test('what was not taught has one answer per language, out of many words', () =>
 test('every call fits the parameters of a tool that is offered, and every result is JSON', () => {
   const material = readMaterial();
   const random = randomFrom(6);
+  const schemas = new Map(material.tools.map(({ definition }) => [definition.name, new Ajv({ strict: false }).compile(definition.parameters)]));
+  const within = (content: string, mark: string): unknown => JSON.parse(new RegExp(`^<${mark}>(.*)</${mark}>$`, 's').exec(content)?.[1] ?? 'null');
+  let results = 0;
   for (const tool of material.tools) {
-    const fits = new Ajv({ strict: false }).compile(tool.definition.parameters);
     for (const language of LANGUAGES) {
       for (let round = 0; round < 50; round += 1) {
-        const [system, , call, response] = toolTalk(material, tool, { language, random });
-        const found = JSON.parse(/^<tool_call>(.*)<\/tool_call>$/s.exec(call?.content ?? '')?.[1] ?? 'null') as { name: string; arguments: unknown };
-        assert.is(found.name, tool.definition.name);
-        assert.ok(fits(found.arguments), `${found.name} ${JSON.stringify(found.arguments)}`);
-        assert.ok(system?.content.includes(JSON.stringify(tool.definition)));
-        if (response !== undefined) JSON.parse(/^<tool_response>(.*)<\/tool_response>$/s.exec(response.content)?.[1] ?? '');
+        const [system, ...talk] = toolTalk(material, tool, { language, random });
+        const calls = talk.filter(({ content }) => content.startsWith('<tool_call>')).map(({ content }) => within(content, 'tool_call') as { name: string; arguments: unknown });
+        assert.is(calls[0]?.name, tool.definition.name);
+        for (const { name, arguments: values } of calls) {
+          assert.ok(schemas.get(name)?.(values), `${name} ${JSON.stringify(values)}`);
+          assert.ok(system?.content.includes(JSON.stringify(material.tools.find(({ definition }) => definition.name === name)?.definition)));
+        }
+        for (const { content } of talk.filter(({ content: said }) => said.startsWith('<tool_response>'))) {
+          assert.ok(within(content, 'tool_response'));
+          results += 1;
+        }
       }
     }
   }
+  assert.ok(results > material.tools.length);
 });
 
 test('no answer is long', () => {
-  for (const { id, say } of readKnowledge().topics) for (const phrase of say) assert.ok(textOf(phrase).split(/\s+/).length <= ANSWER_MAX_WORDS, id);
+  for (const { id, say } of readKnowledge().topics) for (const phrase of say) assert.ok(spoken(phrase, () => '…').split(/\s+/).length <= ANSWER_MAX_WORDS, id);
 });
 
 test.run();

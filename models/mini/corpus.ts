@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { readKnowledge, type Knowledge, type Language, type Topic } from './knowledge.ts';
 import { foreignQuestion, readForeign } from './foreign.ts';
-import { draw, oneOf, randomFrom, type Random } from './phrase.ts';
+import { draw, oneOf, randomFrom, spoken, type Random } from './phrase.ts';
 import { roughen } from './rough.ts';
 import { slotValue } from './slots.ts';
 import { jsonTalk, offered, readMaterial, toolsInWords, toolTalk, type Material, type Tool } from './tasks.ts';
@@ -49,15 +49,13 @@ export function exchange(knowledge: Knowledge, topic: Topic, random: Random): re
   const question = draw(oneOf(topic.ask, random), lexicon, random);
   const answer = topic.say.length === 1 ? topic.say[0]! : oneOf(topic.say, random);
   const kept = [...values.values()].flatMap((value) => value.split(' '));
-  // Line breaks of an answer are its own.
-  const said = answer.map((part) => (part.kind === 'text' ? part.text : part.kind === 'slot' ? lexicon.slot(part.name) : draw([part], lexicon, random))).join('');
-  return [{ role: 'user', content: roughen(question, { language: topic.language, kept, random }) }, { role: 'assistant', content: said }];
+  return [{ role: 'user', content: roughen(question, { language: topic.language, kept, random }) }, { role: 'assistant', content: spoken(answer, lexicon.slot) }];
 }
 
 /** `useless`: those tools that this question must not be answered with. */
 function systemOf(useless: readonly Tool[], language: Language, random: Random): Talk {
   const chance = random();
-  if (chance < HAS_TOOLS) return [{ role: 'system', content: toolsInWords(offered(useless, null, random)) }];
+  if (chance < HAS_TOOLS) return [{ role: 'system', content: toolsInWords(offered(useless, null, random).map(({ definition }) => definition)) }];
   return chance < HAS_TOOLS + HAS_SYSTEM ? [{ role: 'system', content: oneOf(SYSTEMS[language], random) }] : [];
 }
 
@@ -75,9 +73,7 @@ function talkOf({ knowledge, material }: Sources, topic: Topic, at: { readonly t
 const FOREIGN_TOPICS = 75;
 /** Each tool counts as so many topics, and each JSON task: they copy values, which is learned slowly. */
 const TOOL_TOPICS = 2.25;
-const TASK_TOPICS = 2;
-/** And so many more calls stand under no list of tools, which is long: learned from their arguments on, they practise which words to take. */
-const ARGUMENT_TOPICS = 4;
+const TASK_TOPICS = 3;
 
 type Sources = { readonly knowledge: Knowledge; readonly material: Material };
 
@@ -104,7 +100,6 @@ export function corpus(seed: number, perTopic: number): readonly Talk[] {
         { role: 'user', content: roughen(foreignQuestion(foreign[language], random), { language, kept: [], random }) }, { role: 'assistant', content: foreign[language].say },
       ]),
       ...tools.flatMap((tool) => times(perTopic * TOOL_TOPICS * (tool.weight ?? 1), () => toolTalk(sources.material, tool, { language, random }))),
-      ...tools.flatMap((tool) => times(perTopic * ARGUMENT_TOPICS * (tool.weight ?? 1), () => toolTalk(sources.material, tool, { language, random }).slice(1, 3))),
       ...tasks.flatMap((task) => times(perTopic * TASK_TOPICS, () => jsonTalk(sources.material, task, { language, random }))),
     ];
   };
@@ -118,6 +113,9 @@ export const writeTalks = (path: string, talks: readonly Talk[]): void => { writ
 
 if (import.meta.main) {
   const [path, perTopic = '5'] = process.argv.slice(2);
-  if (path === undefined) throw new Error('usage: node corpus.ts FILE [conversations per topic]');
+  if (path === undefined || !(Number(perTopic) > 0)) {
+    process.stderr.write('usage: node corpus.ts FILE [conversations per topic, 5 when not said]\n');
+    process.exit(2);
+  }
   writeTalks(path, corpus(SEED, Number(perTopic)));
 }

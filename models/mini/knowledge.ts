@@ -3,7 +3,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
-import { parsePhrase, type Phrase } from './phrase.ts';
+import { parsePhrases, type Phrase } from './phrase.ts';
 
 export const LANGUAGES = ['en', 'de'] as const;
 export type Language = (typeof LANGUAGES)[number];
@@ -29,7 +29,7 @@ type Words = { readonly [language in Language]: Readonly<Record<string, readonly
 const folder = fileURLToPath(new URL('knowledge', import.meta.url));
 const read = <Shape>(file: string): Shape => parse(readFileSync(join(folder, file), 'utf8')) as Shape;
 
-/** Throws with the file's name and the topic when one of them cannot be read. */
+/** Throws with the file's name and the topic or list when one of them cannot be read. */
 export function readKnowledge(): Knowledge {
   const topics: Topic[] = [];
   for (const file of readdirSync(folder).filter((name) => name.endsWith('.yaml') && name !== 'words.yaml').sort()) {
@@ -37,19 +37,12 @@ export function readKnowledge(): Knowledge {
       for (const language of LANGUAGES) {
         const part = written[language];
         if (part === undefined) throw new Error(`${file}: ${written.id} has no ${language}`);
-        const say = typeof part.say === 'string' ? [part.say] : part.say;
-        const phrase = (text: string): Phrase => {
-          try {
-            return parsePhrase(text.trim());
-          } catch (error) {
-            throw new Error(`${file}: ${written.id} in ${language}: ${(error as Error).message}`, { cause: error });
-          }
-        };
-        topics.push({ id: written.id, language, weight: written.weight ?? 1, ask: part.ask.map(phrase), say: say.map(phrase) });
+        const place = `${file}: ${written.id} in ${language}`;
+        topics.push({ id: written.id, language, weight: written.weight ?? 1, ask: parsePhrases(part.ask, place), say: parsePhrases([part.say].flat(), place) });
       }
     }
   }
   const words = read<Words>('words.yaml');
-  const listsOf = (language: Language) => new Map(Object.entries(words[language]).map(([name, texts]) => [name, texts.map(parsePhrase)]));
+  const listsOf = (language: Language) => new Map(Object.entries(words[language]).map(([name, texts]) => [name, parsePhrases(texts, `words.yaml: ${name} in ${language}`)]));
   return { topics, lists: { en: listsOf('en'), de: listsOf('de') } };
 }

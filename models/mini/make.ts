@@ -11,11 +11,11 @@ import { MODEL, scoreOf, shortfalls, sit } from './score.ts';
 import { writeCard } from './card.ts';
 
 /** The shape of the model, for the trainer and convert.py alike; names as there. */
-const SHAPE = { VOCAB: 3072, WIDTH: 128, LAYERS: 3, HEADS: 4, INNER: 384, CONTEXT: 1024, ROPE_BASE: 10_000, EPSILON: 1e-5 } as const;
+const SHAPE = { VOCAB: 3072, WIDTH: 160, LAYERS: 3, HEADS: 5, INNER: 480, CONTEXT: 1024, ROPE_BASE: 10_000, EPSILON: 1e-5 } as const;
 const TRAINER = ['train.c', 'model.c', 'attention.c', 'products.c', 'update.c'];
 /** With more threads the sums of the algebra under Python would have no fixed order; and those of the trainer, when they wait, soon give way to whatever else runs. */
-const THREADS = { OPENBLAS_NUM_THREADS: '1', GOMP_SPINCOUNT: '10000' };
-const PER_TOPIC = 660;
+const ENVIRONMENT = { OPENBLAS_NUM_THREADS: '1', GOMP_SPINCOUNT: '10000' };
+const PER_TOPIC = 600;
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 const root = join(here, '../..');
@@ -24,10 +24,16 @@ const MINUTE_MS = 60_000;
 
 const say = (text: string): void => { process.stdout.write(`${text}\n`); };
 
-/** Runs a program with its output on this terminal. Throws when it fails, with a hint when it is not there. */
+/** Ends all with what is to be done. */
+function end(text: string): never {
+  process.stderr.write(`${text}\n`);
+  process.exit(1);
+}
+
+/** Runs a program with its output on this terminal. */
 async function run(hint: string, program: string, ...words: string[]): Promise<void> {
-  const done = await execa(program, words, { stdio: 'inherit', reject: false, env: THREADS });
-  if (done.failed) throw new Error(`${program} ${words[0] ?? ''} ${done.code === 'ENOENT' ? 'is not here' : 'failed'}${hint === '' ? '' : `: ${hint}`}`);
+  const done = await execa(program, words, { stdio: 'inherit', reject: false, env: ENVIRONMENT });
+  if (done.failed) end(`${program} ${words[0] ?? ''} ${done.code === 'ENOENT' ? 'is not here' : 'failed'}${hint === '' ? '' : `: ${hint}`}`);
 }
 
 async function python(): Promise<string> {
@@ -36,7 +42,7 @@ async function python(): Promise<string> {
   const stamp = join(venv, 'requirements.txt');
   if (!existsSync(stamp) || readFileSync(stamp, 'utf8') !== wanted) {
     await run('install Python 3.11 or newer (apt-get install python3-venv)', 'python3', '-m', 'venv', venv);
-    await run('it fetches the packages of requirements.txt from PyPI', join(venv, 'bin/pip'), 'install', '--quiet', '-r', join(here, 'requirements.txt'));
+    await run('it fetches the packages of requirements.txt: is the network there?', join(venv, 'bin/pip'), 'install', '--quiet', '-r', join(here, 'requirements.txt'));
     writeFileSync(stamp, wanted);
   }
   return join(venv, 'bin/python');
@@ -50,11 +56,11 @@ async function trainer(): Promise<string> {
   return program;
 }
 
-/** Throws when the text asks what the exam asks, in the same words. */
+/** Nothing is made when the text asks what the exam asks, in the same words. */
 function keepApart(talks: readonly Talk[]): void {
   const asked = new Set(talks.flatMap((talk) => talk.filter(({ role }) => role === 'user').map(({ content }) => plainly(content))));
   const known = readExam(EXAM).filter((item) => isUnheard(item) && asked.has(plainly(item.question)));
-  if (known.length > 0) throw new Error(`the text has questions of the exam, so word them anew there: ${known.map(({ question }) => question).join(' | ')}`);
+  if (known.length > 0) end(`the text has questions of the exam, so word them anew there: ${known.map(({ question }) => question).join(' | ')}`);
 }
 
 /** Puts the model in its place, and its sha256 into bkg.yaml. */
@@ -62,7 +68,7 @@ function install(model: string, sha256: string): void {
   const file = join(root, 'bkg.yaml');
   const text = readFileSync(file, 'utf8');
   const pinned = text.replace(/(source: file:models\/mini\/bkg-mini\.gguf\n\s+sha256: )"[0-9a-f]+"/, `$1"${sha256}"`);
-  if (pinned === text && !text.includes(sha256)) throw new Error('bkg.yaml: the model mini with its sha256 is not there');
+  if (pinned === text && !text.includes(sha256)) end('bkg.yaml: the model mini with its sha256 is not there');
   copyFileSync(model, `${MODEL}.new`);
   writeFileSync(`${file}.new`, pinned);
   renameSync(`${MODEL}.new`, MODEL);
@@ -87,11 +93,8 @@ await run('', tools.python, join(here, 'convert.py'), 'gguf', shape, work, model
 say('sitting the exam');
 const score = scoreOf(await sit(model, readExam(EXAM)));
 const short = shortfalls(score);
-if (short.length > 0) {
-  say(`not good enough, so the model that was there stays; this one lies in ${model}\n  ${short.join('\n  ')}`);
-  process.exit(1);
-}
+if (short.length > 0) end(`not good enough, so the model that was there stays; this one lies in ${model}\n  ${short.join('\n  ')}`);
 const sha256 = createHash('sha256').update(readFileSync(model)).digest('hex');
 install(model, sha256);
-writeCard({ sha256, bytes: statSync(model).size, parameters: statSync(join(work, 'weights.bin')).size / Float32Array.BYTES_PER_ELEMENT, conversations: talks.length, seed: SEED, trainingMinutes, processor: cpus()[0]?.model ?? '', score });
+writeCard({ sha256, bytes: statSync(model).size, parameters: statSync(join(work, 'weights.bin')).size / Float32Array.BYTES_PER_ELEMENT, shape: SHAPE, conversations: talks.length, seed: SEED, trainingMinutes, processor: cpus()[0]?.model ?? '', score });
 say(`made in ${((Date.now() - began) / MINUTE_MS).toFixed(0)} minutes; MODEL_CARD.md has its figures`);

@@ -10,7 +10,7 @@ import { plainly } from './corpus.ts';
 import { EXAM, isRight, KINDS, readExam, type Item, type Reply } from './exam.ts';
 import { readForeign } from './foreign.ts';
 import { readKnowledge, type Language } from './knowledge.ts';
-import { pattern } from './phrase.ts';
+import { pattern, type Phrase } from './phrase.ts';
 import { describe, MODEL, SCORED, scoreOf, shortfalls, sit } from './score.ts';
 
 const LARGEST_BYTES = 4_000_000;
@@ -56,10 +56,15 @@ test('the exam is large enough, and none of its questions, and nothing it must r
   assert.ok(count('questions') >= LEAST_QUESTIONS && count('foreign') >= LEAST_OTHERS && count('tools') >= LEAST_OTHERS);
   for (const kind of KINDS) assert.ok(count(kind, 'en') > 0 && count(kind, 'de') > 0, kind);
   const { topics, lists } = readKnowledge();
-  const wordings = ({ kind, language, about, values }: Item): readonly RegExp[] => {
+  const textOf = (phrase: Phrase): string => phrase.map((part) => (part.kind === 'text' ? part.text : part.kind === 'choice' ? part.ways.map(textOf).join(' ') : ' ')).join('');
+  const wordsOf = (language: Language): Set<string> => new Set([...topics.filter((topic) => topic.language === language).flatMap(({ ask }) => ask), ...[...lists[language].values()].flat()].flatMap((phrase) => textOf(phrase).split(/\s+/).map(plainly)));
+  /** What no wording says is a name. */
+  const said = { en: wordsOf('en'), de: wordsOf('de') };
+  const wordings = ({ kind, language, about, question, values }: Item): readonly RegExp[] => {
     if (kind === 'foreign') return refusals[language];
     if (kind !== 'questions') return [];
-    return topics.filter((topic) => topic.language === language && about.includes(topic.id)).flatMap(({ ask }) => ask.map((phrase) => pattern(phrase, (name) => lists[language].get(name)!, values.map(plainly))));
+    const names = [...values.map(plainly), ...plainly(question).split(' ').filter((word) => !said[language].has(word))];
+    return topics.filter((topic) => topic.language === language && about.includes(topic.id)).flatMap(({ ask }) => ask.map((phrase) => pattern(phrase, (name) => lists[language].get(name)!, names)));
   };
   const taught = (item: Item): boolean => wordings(item).some((one) => one.test(plainly(item.question)));
   assert.equal(exam.filter(taught).map(({ question }) => question), []);

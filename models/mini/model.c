@@ -10,23 +10,19 @@ size_t parameters;
 
 void layout(void) {
   const size_t shapes[LAYER_PARTS][2] = {{WIDTH, 1}, {WIDTH, WIDTH}, {WIDTH, WIDTH}, {WIDTH, WIDTH}, {WIDTH, WIDTH}, {WIDTH, 1}, {WIDTH, INNER}, {WIDTH, INNER}, {INNER, WIDTH}};
-  int n = 0;
-  parts[n++] = (Part){0, VOCAB, WIDTH};
-  parameters = (size_t)VOCAB * WIDTH;
-  parts[n++] = (Part){parameters, WIDTH, 1};
-  parameters += WIDTH;
-  for (int layer = 0; layer < LAYERS; layer++)
-    for (int i = 0; i < LAYER_PARTS; i++) {
-      parts[n++] = (Part){parameters, shapes[i][0], shapes[i][1]};
-      parameters += shapes[i][0] * shapes[i][1];
-    }
+  const size_t first[FIRST_PARTS][2] = {{VOCAB, WIDTH}, {VOCAB, WIDTH}, {WIDTH, 1}};
+  for (int n = 0; n < PARTS; n++) {
+    const size_t *shape = n < FIRST_PARTS ? first[n] : shapes[(n - FIRST_PARTS) % LAYER_PARTS];
+    parts[n] = (Part){parameters, shape[0], shape[1]};
+    parameters += shape[0] * shape[1];
+  }
 }
 
 Model view(float *all) {
-  Model m = {.words = all + parts[0].at, .norm = all + parts[1].at};
+  Model m = {.words = all + parts[0].at, .said = all + parts[1].at, .norm = all + parts[2].at};
   for (int l = 0; l < LAYERS; l++) {
     float *p[LAYER_PARTS];
-    for (int i = 0; i < LAYER_PARTS; i++) p[i] = all + parts[2 + LAYER_PARTS * l + i].at;
+    for (int i = 0; i < LAYER_PARTS; i++) p[i] = all + parts[FIRST_PARTS + LAYER_PARTS * l + i].at;
     m.layers[l] = (Layer){p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7], p[8]};
   }
   return m;
@@ -49,13 +45,13 @@ typedef struct {
   float *x, *scale1, *y1, *q, *k, *v, *seen, *x2, *scale2, *y2, *gate, *up, *inner;
 } Kept;
 
-static Kept kept[LAYERS];
-static float *stream, *last_scale, *last, *logits;
-static float *d_stream, *d_y, *d_q, *d_k, *d_v, *d_seen, *d_gate, *d_up, *d_inner;
-static float cosines[LENGTH_MAX][HEAD_WIDTH / 2], sines[LENGTH_MAX][HEAD_WIDTH / 2];
+static _Thread_local Kept kept[LAYERS];
+static _Thread_local float *stream, *last_scale, *last, *logits;
+static _Thread_local float *d_stream, *d_y, *d_q, *d_k, *d_v, *d_seen, *d_gate, *d_up, *d_inner;
+static _Thread_local float cosines[LENGTH_MAX][HEAD_WIDTH / 2], sines[LENGTH_MAX][HEAD_WIDTH / 2];
 
 void prepare(void) {
-  const size_t n = STEP_TOKENS_MAX;
+  const size_t n = PIECE_TOKENS_MAX;
   float **wide[] = {&stream, &last, &d_stream, &d_y, &d_q, &d_k, &d_v, &d_seen}, **inner[] = {&d_gate, &d_up, &d_inner};
   for (size_t i = 0; i < sizeof wide / sizeof *wide; i++) *wide[i] = floats(n * WIDTH);
   for (size_t i = 0; i < sizeof inner / sizeof *inner; i++) *inner[i] = floats(n * INNER);
@@ -82,7 +78,7 @@ static void product_back(int rows, int in, int out, const float *x, const float 
 }
 
 static void norm(int rows, const float *x, const float *weight, float *scale, float *y) {
-  FOR_ALL for (int t = 0; t < rows; t++) {
+  for (int t = 0; t < rows; t++) {
     const float *from = x + (size_t)t * WIDTH;
     float *to = y + (size_t)t * WIDTH, sum = 0;
     for (int i = 0; i < WIDTH; i++) sum += from[i] * from[i];
@@ -93,21 +89,21 @@ static void norm(int rows, const float *x, const float *weight, float *scale, fl
 
 /** dx += and dweight += of `norm`. */
 static void norm_back(int rows, const float *x, const float *weight, const float *scale, const float *dy, float *dx, float *dweight) {
-  FOR_ALL for (int t = 0; t < rows; t++) {
+  for (int t = 0; t < rows; t++) {
     const float *from = x + (size_t)t * WIDTH, *d = dy + (size_t)t * WIDTH, s = scale[t];
     float *to = dx + (size_t)t * WIDTH, along = 0;
     for (int i = 0; i < WIDTH; i++) along += d[i] * weight[i] * from[i];
     along *= s * s * s / WIDTH;
     for (int i = 0; i < WIDTH; i++) to[i] += d[i] * weight[i] * s - from[i] * along;
   }
-  FOR_ALL for (int from = 0; from < WIDTH; from += LANES)
+  for (int from = 0; from < WIDTH; from += LANES)
     for (int t = 0; t < rows; t++)
       for (int i = from; i < from + LANES; i++) dweight[i] += dy[(size_t)t * WIDTH + i] * x[(size_t)t * WIDTH + i] * scale[t];
 }
 
 /** Rotary positions in llama.cpp's order, neighbours a pair; back with sign -1. */
 static void rotate(const Batch *b, float *x, float sign) {
-  FOR_ALL for (int t = 0; t < b->tokens; t++) {
+  for (int t = 0; t < b->tokens; t++) {
     const float *c = cosines[b->position[t]], *s = sines[b->position[t]];
     for (int h = 0; h < HEADS; h++) {
       float *at = x + (size_t)t * WIDTH + h * HEAD_WIDTH;
@@ -121,7 +117,7 @@ static void rotate(const Batch *b, float *x, float sign) {
 }
 
 /** The rows of a batch whose next token is learned; past the last attention only they go on. */
-static int chosen[STEP_TOKENS_MAX], chosen_count;
+static _Thread_local int chosen[PIECE_TOKENS_MAX], chosen_count;
 
 static void choose(const Batch *b) {
   chosen_count = 0;
@@ -145,7 +141,7 @@ static void spread_rows(float *x, int rows) {
 static void read_batch(const Batch *b, const Model *m) {
   int n = b->tokens;
   choose(b);
-  FOR_ALL for (int t = 0; t < n; t++) memcpy(stream + (size_t)t * WIDTH, m->words + (size_t)b->ids[t] * WIDTH, WIDTH * sizeof(float));
+  for (int t = 0; t < n; t++) memcpy(stream + (size_t)t * WIDTH, m->words + (size_t)b->ids[t] * WIDTH, WIDTH * sizeof(float));
   for (int l = 0; l < LAYERS; l++) {
     const Layer *w = &m->layers[l];
     const Kept *k = &kept[l];
@@ -169,41 +165,37 @@ static void read_batch(const Batch *b, const Model *m) {
     norm(n, stream, w->ffn_norm, k->scale2, k->y2);
     product(n, WIDTH, INNER, k->y2, w->gate, k->gate, SET);
     product(n, WIDTH, INNER, k->y2, w->up, k->up, SET);
-    FOR_ALL for (int i = 0; i < n * INNER; i++) k->inner[i] = k->gate[i] / (1.0f + expf(-k->gate[i])) * k->up[i];
+    for (int i = 0; i < n * INNER; i++) k->inner[i] = k->gate[i] / (1.0f + expf(-k->gate[i])) * k->up[i];
     product(n, INNER, WIDTH, k->inner, w->down, stream, ADD);
   }
   norm(n, stream, m->norm, last_scale, last);
-  multiply((Sizes){n, VOCAB, WIDTH}, plain(last, WIDTH), turned(m->words, WIDTH), logits, SET);
+  multiply((Sizes){n, VOCAB, WIDTH}, plain(last, WIDTH), turned(m->said, WIDTH), logits, SET);
 }
 
 /** Turns `logits` into their slopes; returns the loss. */
-static float judge(const Batch *b) {
-  static float losses[STEP_TOKENS_MAX];
-  float all = 0;
-  for (int r = 0; r < chosen_count; r++) all += b->learned[chosen[r]];
-  FOR_ALL for (int r = 0; r < chosen_count; r++) {
+static float judge(const Batch *b, float weight) {
+  float loss = 0;
+  for (int r = 0; r < chosen_count; r++) {
     float *row = logits + (size_t)r * VOCAB, most = row[0], sum = 0;
     const int wanted = b->targets[chosen[r]];
-    const float share = b->learned[chosen[r]] / all, own = row[wanted];
+    const float share = b->learned[chosen[r]] / weight, own = row[wanted];
     for (int i = 1; i < VOCAB; i++) most = row[i] > most ? row[i] : most;
     for (int i = 0; i < VOCAB; i++) row[i] = expf(row[i] - most);
     for (int i = 0; i < VOCAB; i++) sum += row[i];
-    losses[r] = (logf(sum) + most - own) * share;
+    loss += (logf(sum) + most - own) * share;
     const float scale = share / sum;
     for (int i = 0; i < VOCAB; i++) row[i] *= scale;
     row[wanted] -= share;
   }
-  float loss = 0;
-  for (int r = 0; r < chosen_count; r++) loss += losses[r];
   return loss;
 }
 
-float learn(const Batch *b, const Model *m, Model *g) {
+float learn(const Batch *b, float weight, const Model *m, Model *g) {
   read_batch(b, m);
-  const float loss = judge(b);
+  const float loss = judge(b, weight);
   int n = chosen_count;
-  product(n, VOCAB, WIDTH, logits, m->words, d_y, SET);
-  multiply((Sizes){VOCAB, WIDTH, n}, turned(logits, VOCAB), plain(last, WIDTH), g->words, ADD);
+  product(n, VOCAB, WIDTH, logits, m->said, d_y, SET);
+  multiply((Sizes){VOCAB, WIDTH, n}, turned(logits, VOCAB), plain(last, WIDTH), g->said, ADD);
   memset(d_stream, 0, (size_t)n * WIDTH * sizeof(float));
   norm_back(n, stream, m->norm, last_scale, d_y, d_stream, g->norm);
   for (int l = LAYERS - 1; l >= 0; l--) {
@@ -212,7 +204,7 @@ float learn(const Batch *b, const Model *m, Model *g) {
     const int is_last = l == LAYERS - 1;
     const uint8_t *wanted = is_last ? b->learned : 0;
     product_back(n, INNER, WIDTH, k->inner, w->down, d_stream, d_inner, dw->down, SET);
-    FOR_ALL for (int i = 0; i < n * INNER; i++) {
+    for (int i = 0; i < n * INNER; i++) {
       const float x = k->gate[i], open = 1.0f / (1.0f + expf(-x));
       d_up[i] = d_inner[i] * x * open;
       d_gate[i] = d_inner[i] * k->up[i] * open * (1.0f + x * (1.0f - open));

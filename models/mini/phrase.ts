@@ -82,6 +82,29 @@ function readText(reader: Reader): string {
   return text;
 }
 
+/** Throws with the place that they come from. */
+export const parsePhrases = (texts: readonly (string | number)[] | undefined, place: string): readonly Phrase[] => {
+  if (!Array.isArray(texts)) throw new Error(`${place}: a list of phrases is wanted`);
+  return texts.map((text: string | number) => {
+    try {
+      return parsePhrase(String(text).trim());
+    } catch (error) {
+      throw new Error(`${place}: ${(error as Error).message}`, { cause: error });
+    }
+  });
+};
+
+/** A word as it stands, whatever signs are in it. */
+export const literal = (word: string | number): Phrase => [{ kind: 'text', text: String(word) }];
+
+/** An answer in words, with `slotOf` in its slots. Throws when it has choices, for an answer is but one. */
+export const spoken = (phrase: Phrase, slotOf: (name: string) => string): string =>
+  phrase.map((part) => {
+    if (part.kind === 'text') return part.text;
+    if (part.kind === 'slot') return slotOf(part.name);
+    throw new Error('an answer has no choices: a bracket or | in it needs a \\ before it');
+  }).join('');
+
 /** One of the sentences the phrase stands for, its blanks tidied. */
 export const draw = (phrase: Phrase, lexicon: Lexicon, random: Random): string => drawn(phrase, lexicon, random).replace(/ {2,}/g, ' ').replace(/ ([?!.,])(?=\s|$)/g, '$1').trim();
 

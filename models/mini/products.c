@@ -1,15 +1,14 @@
-// Products of matrices on all threads; every sum has one order, whatever thread makes it.
-#include <omp.h>
+// Products of matrices, each on one thread.
 #include <string.h>
 #include "train.h"
 
-// A tile of C stays in registers while its sums are made: so many there are.
+// A tile of C stays in registers while its sums are made: so many there are. There are few for addresses, too, so only each APART-th row has one.
 #ifdef __AVX512F__
-enum { TILE_ROWS = 12 };
+enum { TILE_ROWS = 12, APART = 3 };
 #else
-enum { TILE_ROWS = 4 };
+enum { TILE_ROWS = 4, APART = 2 };
 #endif
-enum { TILE_COLUMNS = 2 * LANES, BLOCK_ROWS = TILE_ROWS * 16, BLOCK_DEPTH = 256, FOUR = 4 };
+enum { TILE_COLUMNS = 2 * LANES, BLOCK_ROWS = TILE_ROWS * 16, BLOCK_DEPTH = 128, COLUMNS_MAX = VOCAB > INNER ? VOCAB : INNER, FOUR = 4 };
 
 _Static_assert(WIDTH % FOUR == 0 && INNER % FOUR == 0 && VOCAB % FOUR == 0, "rows are turned by fours");
 typedef float Four __attribute__((vector_size(FOUR * sizeof(float)), aligned(4)));
@@ -49,17 +48,25 @@ typedef struct {
   int rows, columns;
 } Place;
 
-static void tile(int depth, const float *a, const float *b, Place c, Into into) {
-  Lanes sum[TILE_ROWS][2];
-  memset(sum, 0, sizeof sum);
-  for (int k = 0; k < depth; k++, a += TILE_ROWS, b += TILE_COLUMNS) {
+static inline __attribute__((always_inline)) void add_up(int depth, Matrix a, const float *b, Lanes sum[TILE_ROWS][2]) {
+  const float *bases[TILE_ROWS / APART];
+  for (int i = 0; i < TILE_ROWS / APART; i++) bases[i] = a.at + APART * i * a.row;
+  for (int k = 0; k < depth; k++, b += TILE_COLUMNS) {
     const Lanes left = *(const Lanes *)b, right = *(const Lanes *)(b + LANES);
 #pragma GCC unroll 12
     for (int r = 0; r < TILE_ROWS; r++) {
-      sum[r][0] += a[r] * left;
-      sum[r][1] += a[r] * right;
+      const float one = bases[r / APART][r % APART * a.row + k * a.column];
+      sum[r][0] += one * left;
+      sum[r][1] += one * right;
     }
   }
+}
+
+static void tile(int depth, Matrix a, const float *b, Place c, Into into) {
+  Lanes sum[TILE_ROWS][2];
+  memset(sum, 0, sizeof sum);
+  if (a.column == 1) add_up(depth, plain(a.at, a.row), b, sum);
+  else add_up(depth, turned(a.at, a.column), b, sum);
   if (c.rows == TILE_ROWS && c.columns == TILE_COLUMNS) {
 #pragma GCC unroll 12
     for (int r = 0; r < TILE_ROWS; r++) {
@@ -79,40 +86,25 @@ static void tile(int depth, const float *a, const float *b, Place c, Into into) 
 
 static int least(int a, int b) { return a < b ? a : b; }
 
-static float *packed_a[THREADS], *packed_b;
-
-static void prepare_packs(void) {
-  const size_t widest = VOCAB > STEP_TOKENS_MAX ? VOCAB : STEP_TOKENS_MAX;
-  packed_b = floats((widest + TILE_COLUMNS) * BLOCK_DEPTH);
-  for (int t = 0; t < THREADS; t++) packed_a[t] = floats((size_t)BLOCK_ROWS * BLOCK_DEPTH);
-}
-
 void multiply(Sizes s, Matrix a, Matrix b, float *c, Into into) {
-  if (!packed_b) prepare_packs();
-  const int panels = (s.columns + TILE_COLUMNS - 1) / TILE_COLUMNS;
-  // Few rows go in small blocks, so that every thread has some.
-  const int block = s.rows < 4 * BLOCK_ROWS ? 2 * TILE_ROWS : BLOCK_ROWS;
+  static _Thread_local float *packed_a, *packed_b;
+  if (!packed_a) packed_a = floats(BLOCK_ROWS * BLOCK_DEPTH), packed_b = floats((COLUMNS_MAX + TILE_COLUMNS) * BLOCK_DEPTH);
   for (int from = 0; from < s.depth; from += BLOCK_DEPTH) {
     const int deep = least(BLOCK_DEPTH, s.depth - from);
     const Into now = from > 0 ? ADD : into;
-#pragma omp parallel
-    {
-#pragma omp for schedule(static)
-      for (int panel = 0; panel < panels; panel++) {
-        const int first = panel * TILE_COLUMNS;
-        pack(b.at + from * b.row + first * b.column, b.row, b.column, deep, least(TILE_COLUMNS, s.columns - first), TILE_COLUMNS, packed_b + (size_t)first * BLOCK_DEPTH);
-      }
-      float *own = packed_a[omp_get_thread_num()];
-#pragma omp for schedule(dynamic, 1)
-      for (int top = 0; top < s.rows; top += block) {
-        const int high = least(block, s.rows - top);
-        for (int t = 0; t < high; t += TILE_ROWS) pack(a.at + (top + t) * a.row + from * a.column, a.column, a.row, deep, least(TILE_ROWS, high - t), TILE_ROWS, own + (size_t)t * BLOCK_DEPTH);
-        for (int first = 0; first < s.columns; first += TILE_COLUMNS)
-          for (int t = 0; t < high; t += TILE_ROWS) {
-            const Place place = {c + (size_t)(top + t) * s.columns + first, s.columns, least(TILE_ROWS, high - t), least(TILE_COLUMNS, s.columns - first)};
-            tile(deep, own + (size_t)t * BLOCK_DEPTH, packed_b + (size_t)first * BLOCK_DEPTH, place, now);
-          }
-      }
+    for (int first = 0; first < s.columns; first += TILE_COLUMNS)
+      pack(b.at + from * b.row + first * b.column, b.row, b.column, deep, least(TILE_COLUMNS, s.columns - first), TILE_COLUMNS, packed_b + (size_t)first * BLOCK_DEPTH);
+    for (int top = 0; top < s.rows; top += BLOCK_ROWS) {
+      const int high = least(BLOCK_ROWS, s.rows - top);
+      // Rows that lie so are read where they are, as long as they fill a tile.
+      const int as_is = a.column == 1 ? high - high % TILE_ROWS : 0;
+      const Matrix rows = {a.at + top * a.row + from * a.column, a.row, a.column};
+      for (int t = as_is; t < high; t += TILE_ROWS) pack(rows.at + t * a.row, a.column, a.row, deep, least(TILE_ROWS, high - t), TILE_ROWS, packed_a + (size_t)t * BLOCK_DEPTH);
+      for (int first = 0; first < s.columns; first += TILE_COLUMNS)
+        for (int t = 0; t < high; t += TILE_ROWS) {
+          const Place place = {c + (size_t)(top + t) * s.columns + first, s.columns, least(TILE_ROWS, high - t), least(TILE_COLUMNS, s.columns - first)};
+          tile(deep, t < as_is ? plain(rows.at + t * a.row, a.row) : turned(packed_a + (size_t)t * BLOCK_DEPTH, TILE_ROWS), packed_b + (size_t)first * BLOCK_DEPTH, place, now);
+        }
     }
   }
 }

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 import type { Message } from './corpus.ts';
 import type { Language } from './knowledge.ts';
-import { draw, oneOf, parsePhrase, type Phrase, type Random } from './phrase.ts';
+import { draw, literal, oneOf, parsePhrase, type Phrase, type Random } from './phrase.ts';
 import { roughen } from './rough.ts';
 import { slotValue } from './slots.ts';
 
@@ -34,6 +34,9 @@ const LARGEST_FACTOR = 20;
 const GOES_ON = 0.3;
 /** A system offers so many tools at most. */
 const OFFERED_MAX = 3;
+/** So many requests follow another one under the same tools, for the list of them is long to read; and there are so many at most. */
+const ASKS_AGAIN = 0.75;
+const REQUESTS_MAX = 4;
 /** For a value unlike the others of its kind. */
 const TRIES_MAX = 1000;
 
@@ -70,7 +73,7 @@ function wordsOf({ material, language }: Drawing, name: string): readonly string
 }
 
 const drawPhrase = (drawing: Drawing, phrase: Phrase, slotOf: (name: string) => string): string =>
-  draw(phrase, { list: (name) => wordsOf(drawing, name).map((text): Phrase => [{ kind: 'text', text: String(text) }]), slot: slotOf }, drawing.random);
+  draw(phrase, { list: (name) => wordsOf(drawing, name).map(literal), slot: slotOf }, drawing.random);
 
 /** One value per slot in a whole exchange; {city2} is another city. */
 function slot(drawing: Drawing, name: string): string {
@@ -112,14 +115,15 @@ const shuffled = <Item>(items: readonly Item[], random: Random): readonly Item[]
   items.map((item) => ({ item, place: random() })).sort((a, b) => a.place - b.place).map(({ item }) => item);
 
 /** One to a few tools in any order, the wanted one among them. */
-export function offered(tools: readonly Tool[], wanted: Tool | null, random: Random): readonly Definition[] {
+export function offered(tools: readonly Tool[], wanted: Tool | null, random: Random): readonly Tool[] {
   const others = shuffled(tools.filter((tool) => tool !== wanted), random).slice(0, Math.floor(random() * OFFERED_MAX) + (wanted === null ? 1 : 0));
-  return shuffled(wanted === null ? others : [wanted, ...others], random).map(({ definition }) => definition);
+  return shuffled(wanted === null ? others : [wanted, ...others], random);
 }
 
-/** A question, the call it wants, the tool's result and the answer to the person. */
-export function toolTalk(material: Material, tool: Tool, at: { readonly language: Language; readonly random: Random }): readonly Message[] {
-  const { language, random } = at;
+type At = { readonly language: Language; readonly random: Random };
+
+/** A question, the call it wants, and now and then the tool's result and the answer to the person. */
+function request(material: Material, tool: Tool, { language, random }: At): readonly Message[] {
   const drawing: Drawing = { material, language, random, slots: tool.slots ?? {}, values: new Map(), call: {} };
   const way = oneOf(tool.calls, random);
   const question = drawPhrase(drawing, parsePhrase(oneOf(way.ask[language], random)), (name) => slot(drawing, name));
@@ -129,23 +133,29 @@ export function toolTalk(material: Material, tool: Tool, at: { readonly language
     const value = filled(drawing, text);
     return [[name, type === 'integer' ? Number(value) : value]];
   }));
-  const talk: readonly Message[] = [
-    { role: 'system', content: toolsInWords(offered(material.tools, tool, random)) },
+  const called: readonly Message[] = [
     { role: 'user', content: roughly(drawing, question) },
     { role: 'assistant', content: `<tool_call>{"name": ${JSON.stringify(tool.definition.name)}, "arguments": ${JSON.stringify(drawing.call)}}</tool_call>` },
   ];
-  if (random() >= GOES_ON) return talk;
+  if (random() >= GOES_ON) return called;
   const result = oneOf(tool.results, random);
   return [
-    ...talk,
+    ...called,
     { role: 'user', content: `<tool_response>${filled(drawing, result.result)}</tool_response>` },
     { role: 'assistant', content: filled(drawing, result[language]) },
   ];
 }
 
+/** Requests under one list of tools: the first wants `tool`, the others any that is offered. */
+export function toolTalk(material: Material, tool: Tool, at: At): readonly Message[] {
+  const tools = offered(material.tools, tool, at.random);
+  const talk: Message[] = [{ role: 'system', content: toolsInWords(tools.map(({ definition }) => definition)) }, ...request(material, tool, at)];
+  for (let requests = 1; requests < REQUESTS_MAX && at.random() < ASKS_AGAIN; requests += 1) talk.push(...request(material, oneOf(tools, at.random), at));
+  return talk;
+}
+
 /** A question whose answer is JSON of a schema; the schema itself is no part of the prompt, a grammar keeps to it. */
-export function jsonTalk(material: Material, task: Task, at: { readonly language: Language; readonly random: Random }): readonly Message[] {
-  const { language, random } = at;
+export function jsonTalk(material: Material, task: Task, { language, random }: At): readonly Message[] {
   const drawing: Drawing = { material, language, random, slots: task.slots ?? {}, values: new Map(), call: {} };
   const found = oneOf(task.cases, random);
   const question = drawPhrase(drawing, parsePhrase(oneOf(found.ask[language], random)), (name) => slot(drawing, name));

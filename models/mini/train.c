@@ -1,4 +1,4 @@
-// Trains bkg-mini: a llama of a million parameters, on the CPU; from the same files the same bytes on the same machine.
+// Trains bkg-mini: a llama of two million parameters, on the CPU; from the same files the same bytes on the same machine.
 //
 //   train TOKENS FIRST WEIGHTS
 //
@@ -31,14 +31,14 @@ static Talk *read_talks(const char *path, int *count) {
   FILE *file = fopen(path, "rb");
   if (!file) perror(path), exit(1);
   int32_t number;
-  need(fread(&number, 4, 1, file), 1, path);
+  need(fread(&number, sizeof number, 1, file), 1, path);
   Talk *talks = memory(sizeof(Talk) * (size_t)number);
   for (int i = 0; i < number; i++) {
     int32_t length;
-    need(fread(&length, 4, 1, file), 1, path);
+    need(fread(&length, sizeof length, 1, file), 1, path);
     if (length < 2 || length > LENGTH_MAX) fprintf(stderr, "%s: conversation %d has %d tokens; 2 to %d may be\n", path, i, length, LENGTH_MAX), exit(1);
-    talks[i] = (Talk){length, memory((size_t)length * 2), memory((size_t)length)};
-    need(fread(talks[i].ids, 2, (size_t)length, file), (size_t)length, path);
+    talks[i] = (Talk){length, memory((size_t)length * sizeof(uint16_t)), memory((size_t)length)};
+    need(fread(talks[i].ids, sizeof(uint16_t), (size_t)length, file), (size_t)length, path);
     need(fread(talks[i].learned, 1, (size_t)length, file), (size_t)length, path);
     for (int t = 0; t < length; t++)
       if (talks[i].ids[t] >= VOCAB) fprintf(stderr, "%s: token %d is none of %d\n", path, talks[i].ids[t], VOCAB), exit(1);
@@ -57,18 +57,38 @@ static void append(Batch *b, const Talk *talk) {
   b->start[b->texts] = b->tokens;
 }
 
-static void gather(Batch *b, const Talk *talks, int count, int *next) {
-  for (b->tokens = b->texts = 0; b->tokens < STEP_TOKENS && *next < count; (*next)++) append(b, &talks[*next]);
+static void gather(Batch pieces[PIECES], const Talk *talks, int count, int *next) {
+  for (Batch *b = pieces; b < pieces + PIECES; b++)
+    for (b->tokens = b->texts = 0; b->tokens < PIECE_TOKENS && *next < count; (*next)++) append(b, &talks[*next]);
 }
 
 /** As many as `gather` makes of all conversations. */
 static int count_steps(const Talk *talks, int count) {
-  int steps = 0, tokens = STEP_TOKENS;
+  int pieces = 0, tokens = PIECE_TOKENS;
   for (int i = 0; i < count; i++) {
-    if (tokens >= STEP_TOKENS) steps++, tokens = 0;
+    if (tokens >= PIECE_TOKENS) pieces++, tokens = 0;
     tokens += talks[i].length - 1;
   }
-  return steps;
+  return (pieces + PIECES - 1) / PIECES;
+}
+
+/** The loss of a step, and its slope into the first of `slopes`. Which thread learns what is fixed, and so is the order of every sum. */
+static float learn_all(const Batch pieces[PIECES], const Model *m, float *slopes[THREADS]) {
+  float weight = 0, loss = 0, losses[PIECES];
+  for (const Batch *b = pieces; b < pieces + PIECES; b++)
+    for (int t = 0; t < b->tokens; t++) weight += b->learned[t];
+#pragma omp parallel
+  {
+    float *slope = slopes[omp_get_thread_num()];
+    memset(slope, 0, parameters * sizeof(float));
+    Model g = view(slope);
+#pragma omp for schedule(static, 1)
+    for (int p = 0; p < PIECES; p++) losses[p] = learn(&pieces[p], weight, m, &g);
+  }
+  for (int p = 0; p < PIECES; p++) loss += losses[p];
+  for (int t = 1; t < THREADS; t++)
+    for (size_t i = 0; i < parameters; i++) slopes[0][i] += slopes[t][i];
+  return loss;
 }
 
 static double now(void) {
@@ -80,28 +100,37 @@ static double now(void) {
 int main(int argc, char **argv) {
   if (argc != 4) return fprintf(stderr, "usage: train TOKENS FIRST WEIGHTS\n"), 2;
   omp_set_num_threads(THREADS);
+  omp_set_dynamic(0);
   layout();
-  prepare();
+  int threads = 0;
+#pragma omp parallel
+  {
+    prepare();
+#pragma omp single
+    threads = omp_get_num_threads();
+  }
+  if (threads != THREADS) return fprintf(stderr, "%d threads are wanted, and there may be %d\n", THREADS, threads), 1;
   int talk_count, next = 0;
   Talk *talks = read_talks(argv[1], &talk_count);
   const int steps = count_steps(talks, talk_count);
-  float *all = floats(parameters), *slope = floats(parameters);
+  float *all = floats(parameters), *slopes[THREADS];
+  for (int t = 0; t < THREADS; t++) slopes[t] = floats(parameters);
   FILE *begun = fopen(argv[2], "rb");
   if (!begun) return perror(argv[2]), 1;
   need(fread(all, sizeof(float), parameters, begun), parameters, argv[2]);
   fclose(begun);
-  Model m = view(all), g = view(slope);
-  const size_t n = STEP_TOKENS_MAX;
-  Batch b = {.ids = memory(4 * n), .targets = memory(4 * n), .position = memory(4 * n), .learned = memory(n), .start = memory(4 * (n + 1))};
+  const Model m = view(all);
+  const size_t n = PIECE_TOKENS_MAX;
+  Batch pieces[PIECES];
+  for (int p = 0; p < PIECES; p++) pieces[p] = (Batch){.ids = memory(sizeof(int) * n), .targets = memory(sizeof(int) * n), .position = memory(sizeof(int) * n), .learned = memory(n), .start = memory(sizeof(int) * (n + 1))};
   const double began = now();
   double said = began, tokens = 0, sum = 0;
   int summed = 0;
   for (int step = 1; step <= steps; step++) {
-    gather(&b, talks, talk_count, &next);
-    memset(slope, 0, parameters * sizeof(float));
-    sum += learn(&b, &m, &g), summed++;
-    tokens += b.tokens;
-    update(all, slope, step, steps);
+    gather(pieces, talks, talk_count, &next);
+    sum += learn_all(pieces, &m, slopes), summed++;
+    for (int p = 0; p < PIECES; p++) tokens += pieces[p].tokens;
+    update(all, slopes[0], step, steps);
     if (now() - said > SAY_EVERY_S || step == steps) {
       said = now();
       printf("step %d/%d  loss %.4f  %.0f tokens/s  %.1f min left\n", step, steps, sum / summed, tokens / (said - began), (said - began) / step * (steps - step) / 60);

@@ -10,9 +10,10 @@
 #define HEAD_WIDTH (WIDTH / HEADS)
 #define LENGTH_MAX CONTEXT
 #define THREADS 2
-/** A step learns from so many tokens, and at most one conversation more. */
-#define STEP_TOKENS 4096
-#define STEP_TOKENS_MAX (STEP_TOKENS + LENGTH_MAX)
+/** A step learns from so many pieces, half of them on each thread, each of so many tokens and at most one conversation more. Larger pieces are slower. */
+#define PIECES 8
+#define PIECE_TOKENS 512
+#define PIECE_TOKENS_MAX (PIECE_TOKENS + LENGTH_MAX)
 
 #ifdef __AVX512F__
 enum { LANES = 16 };
@@ -21,15 +22,14 @@ enum { LANES = 8 };
 #endif
 typedef float Lanes __attribute__((vector_size(LANES * sizeof(float)), aligned(4)));
 
-#define FOR_ALL _Pragma("omp parallel for schedule(static)")
-
 // ─── Weights ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 typedef struct {
   float *attn_norm, *q, *k, *v, *o, *ffn_norm, *gate, *up, *down;
 } Layer;
 typedef struct {
-  float *words, *norm;
+  /** What a word is when it is read, and when it is said. */
+  float *words, *said, *norm;
   Layer layers[LAYERS];
 } Model;
 /** `columns` 1: a norm. */
@@ -37,7 +37,7 @@ typedef struct {
   size_t at, rows, columns;
 } Part;
 
-enum { LAYER_PARTS = 9, PARTS = 2 + LAYER_PARTS * LAYERS };
+enum { LAYER_PARTS = 9, FIRST_PARTS = 3, PARTS = FIRST_PARTS + LAYER_PARTS * LAYERS };
 /** The order of all parts in one row of numbers, once `layout` has run. */
 extern Part parts[PARTS];
 extern size_t parameters;
@@ -63,7 +63,7 @@ typedef struct {
   int rows, columns, depth;
 } Sizes;
 typedef enum { SET, ADD } Into;
-/** C = A B, or C += A B; C lies row by row. The depth of a matrix whose depth lies in a row is a multiple of four. */
+/** C = A B, or C += A B, on this thread; C lies row by row. The depth of a matrix whose depth lies in a row is a multiple of four. */
 void multiply(Sizes s, Matrix a, Matrix b, float *c, Into into);
 
 // ─── One step ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -86,9 +86,9 @@ void attend(const Batch *b, Heads h, const uint8_t *wanted);
 /** From the slopes of what was seen those of q, k and v. */
 void attend_back(const Batch *b, Heads h, Heads d, const uint8_t *wanted);
 
-/** Gets memory for the steps. */
+/** Gets memory for `learn` on this thread. */
 void prepare(void);
-/** The loss of a batch per learned token, each by its weight, and its slope into `g`. */
-float learn(const Batch *b, const Model *m, Model *g);
+/** The loss of a batch, each learned token by its share of `weight`, and adds its slope to `g`. */
+float learn(const Batch *b, float weight, const Model *m, Model *g);
 /** Changes all weights by their slopes. */
 void update(float *all, float *slope, int step, int steps);

@@ -27,7 +27,7 @@
 
 /** The nearest matrix whose singular values are all about one, in place. */
 static void orthogonalise(float *x, int rows, int columns) {
-  static float *wide, *square, *squared, *next;
+  static _Thread_local float *wide, *square, *squared, *next;
   if (!wide) wide = floats(WIDTH * INNER), square = floats(WIDTH * WIDTH), squared = floats(WIDTH * WIDTH), next = floats(WIDTH * INNER);
   const int upright = rows > columns, small = upright ? columns : rows, large = upright ? rows : columns;
   double sum = 0;
@@ -55,7 +55,7 @@ typedef struct {
 } Weights;
 
 static void muon(Weights p, float rate) {
-  static float *change;
+  static _Thread_local float *change;
   if (!change) change = floats(WIDTH * INNER);
   const size_t count = p.rows * p.columns;
   for (size_t i = 0; i < count; i++) {
@@ -69,7 +69,7 @@ static void muon(Weights p, float rate) {
 
 static void adam(Weights p, float rate, int step) {
   const float one = 1 - powf(ADAM_FIRST, (float)step), two = 1 - powf(ADAM_SECOND, (float)step);
-  FOR_ALL for (size_t i = 0; i < p.rows * p.columns; i++) {
+  for (size_t i = 0; i < p.rows * p.columns; i++) {
     const float d = p.slope[i];
     p.first[i] = ADAM_FIRST * p.first[i] + (1 - ADAM_FIRST) * d;
     p.second[i] = ADAM_SECOND * p.second[i] + (1 - ADAM_SECOND) * d * d;
@@ -84,13 +84,14 @@ void update(float *all, float *slope, int step, int steps) {
   for (size_t i = 0; i < parameters; i++) sum += (double)slope[i] * slope[i];
   const float cut = sum > CLIP * CLIP ? CLIP / (float)sqrt(sum) : 1.0f;
   for (size_t i = 0; i < parameters; i++) slope[i] *= cut;
-  const double part = step < WARM_STEPS ? 0 : (double)(step - WARM_STEPS) / (steps - WARM_STEPS);
+  const double part = step <= WARM_STEPS ? 0 : (double)(step - WARM_STEPS) / (steps - WARM_STEPS);
   const float rate = (float)(RATE * (step < WARM_STEPS ? (double)step / WARM_STEPS : LAST_RATE + (1 - LAST_RATE) * 0.5 * (1 + cos(M_PI * part))));
+#pragma omp parallel for schedule(dynamic)
   for (int n = 0; n < PARTS; n++) {
     const Part *p = &parts[n];
     const Weights own = {all + p->at, slope + p->at, first + p->at, second + p->at, p->rows, p->columns};
-    // The words come first, and norms have one column.
-    if (n > 0 && p->columns > 1) muon(own, rate);
+    // Norms have one column.
+    if (n >= FIRST_PARTS && p->columns > 1) muon(own, rate);
     else adam(own, rate, step);
   }
 }

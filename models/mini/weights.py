@@ -9,7 +9,7 @@ BEFORE   empty; the first layer leaves here the sign of the word before;
 MEANING  the directions in which questions differ by their answers.
 
 One head of the first layer looks at the word before, another at the one before that. Two of the second look for the word that came after
-these, and say it again: an induction head. Two more of the first layer gather the meanings of all words so far. Training may change all of this.
+these, and say it again: an induction head. Three more of the first layer gather the meanings of all words so far. Training may change all of this.
 """
 
 from collections import Counter
@@ -36,13 +36,14 @@ LOOK_ALIKE, FINDERS = 2.2, 2
 SAY = 3.0
 # The word before the last counts so much: it tells two places apart where the same word stands.
 FURTHER = 0.5
-GATHERERS, GATHER = 2, 3.0
+GATHERERS, GATHER = 3, 3.0
 
 
 def parts(shape):
     """Names as in GGUF, and sizes, in their order."""
     width, inner = shape["WIDTH"], shape["INNER"]
     yield "token_embd.weight", (shape["VOCAB"], width)
+    yield "output.weight", (shape["VOCAB"], width)
     yield "output_norm.weight", (width,)
     square = (width, width)
     layer_parts = {"attn_norm": (width,), "attn_q": square, "attn_k": square, "attn_v": square, "attn_output": square}
@@ -81,6 +82,7 @@ def write_first_weights(shape, exchanges, path, rng):
     words[:, before] = 0
     words[:, meaning] = meanings(shape["VOCAB"], exchanges, meaning.stop - meaning.start, rng)
     words *= WORD_SIZE
+    weights["output.weight"][:] = words
     put_looks_in(weights, shape, rng)
     np.concatenate([weights[name].ravel() for name, _ in parts(shape)]).astype(np.float32).tofile(path)
 
