@@ -1,7 +1,6 @@
 // Bench of the way to the engine: the first token of a fresh start, and tokens a second through /v1/chat against the same engine asked directly.
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
-import { appliance, bundled, reaches } from '../e2e/appliance.ts';
+import { appliance, bundled, INSTALLS, reaches } from '../e2e/appliance.ts';
 import { quantile, type Row } from './measure.ts';
 
 const ROUNDS = 7;
@@ -46,8 +45,7 @@ async function speed(door: Door): Promise<number> {
 }
 
 export async function run(): Promise<readonly Row[]> {
-  const root = fileURLToPath(new URL('../..', import.meta.url));
-  const house = await appliance({ yaml: bundled(), env: { BKG_INSTALLS: `${root}.bkg/plugins`, BKG_LOG_LEVEL: 'warn' } });
+  const house = await appliance({ yaml: bundled(), env: { ...INSTALLS, BKG_LOG_LEVEL: 'warn' } });
   try {
     const { port, pid } = await reaches(house, 'llmserver', 'running');
     const inbound = /BKG_INBOUND=([^\0]+)/.exec(readFileSync(`/proc/${pid}/environ`, 'utf8'))?.[1] ?? '';

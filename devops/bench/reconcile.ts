@@ -1,7 +1,6 @@
 // Bench of the reconciler: a real bkg, an edit on disk, and the time until the changed process is there and ready.
 // Of the declared units one runs and the others are declared stopped: what is measured is bkg, not a thousand processes.
-import { appliance, bundled, reaches, settles, sleep, until, type Appliance } from '../e2e/appliance.ts';
-import { fileURLToPath } from 'node:url';
+import { appliance, bundled, INSTALLS, reaches, settles, sleep, until, type Appliance } from '../e2e/appliance.ts';
 import { below, cpu_s, quantile, rss_bytes, type Row } from './measure.ts';
 
 const SIZES = [1, 10, 100, 1_000] as const;
@@ -125,8 +124,7 @@ async function flooded(): Promise<Row> {
 
 /** Idle memory of the host with the file that comes along. */
 async function idle(): Promise<readonly Row[]> {
-  const root = fileURLToPath(new URL('../..', import.meta.url));
-  const house = await appliance({ yaml: bundled(), env: { BKG_INSTALLS: `${root}.bkg/plugins`, BKG_LOG_LEVEL: 'warn' } });
+  const house = await appliance({ yaml: bundled(), env: { ...INSTALLS, BKG_LOG_LEVEL: 'warn' } });
   try {
     await reaches(house, 'llmserver', 'running');
     await sleep(REST_MS);

@@ -18,6 +18,9 @@ const testPlugins = fileURLToPath(new URL('plugins', import.meta.url));
 /** The file that `npm start` uses, good in any folder: its model is named by its whole path. */
 export const bundled = (): string => readFileSync(join(root, 'bkg.yaml'), 'utf8').replace('file:models/', `file:${root}models/`);
 
+/** Installs of the house's own plugins, as `npm start` in this folder keeps them: nothing is fetched twice. */
+export const INSTALLS: Readonly<Record<string, string>> = { BKG_INSTALLS: join(root, '.bkg/plugins') };
+
 export type ApplianceOptions = {
   readonly yaml: string;
   readonly env?: Readonly<Record<string, string>>;

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parse, stringify } from 'yaml';
+import { codeOf } from '../../models/mini/exam.ts';
 import { readForeign } from '../../models/mini/foreign.ts';
 import { LANGUAGES, readKnowledge } from '../../models/mini/knowledge.ts';
 import { spoken, type Phrase } from '../../models/mini/phrase.ts';
@@ -63,8 +64,7 @@ test('every command and option an answer names exists', () => {
       for (const option of rest.filter((word) => /^--?[a-z]/.test(word))) assert.ok(knows(helpOf(command), option) || knows(helpOf(), option), `${topic}: bkg ${words}: ${option}`);
       seen += 1;
     }
-    const code = (text.match(/```[^]*?```|`[^`]*`/g) ?? []).join('\n');
-    for (const [, script = ''] of code.matchAll(/(?<![\w-])npm (?:run )?([a-z]+)/g)) assert.ok(script === 'install' || scripts[script] !== undefined, `${topic}: npm ${script}`);
+    for (const [, script = ''] of codeOf(text).matchAll(/(?<![\w-])npm (?:run )?([a-z]+)/g)) assert.ok(script === 'install' || scripts[script] !== undefined, `${topic}: npm ${script}`);
   }
   assert.ok(seen > topics.length / 10, `${seen} commands`);
 });

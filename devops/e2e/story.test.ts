@@ -2,14 +2,10 @@
 import OpenAI from 'openai';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { fileURLToPath } from 'node:url';
-import { appliance, bundled, reaches, until } from './appliance.ts';
-
-// The store of the checkout's own home: the engine's packages are installed once, not once per test.
-const installs = fileURLToPath(new URL('../../.bkg/plugins', import.meta.url));
+import { appliance, bundled, INSTALLS, reaches, until } from './appliance.ts';
 
 test('the default file answers through the openai client, from the model that comes along', async () => {
-  const house = await appliance({ yaml: bundled(), env: { BKG_INSTALLS: installs } });
+  const house = await appliance({ yaml: bundled(), env: INSTALLS });
   try {
     await reaches(house, 'llmserver', 'running');
     const client = new OpenAI({ baseURL: `${house.url}/v1`, apiKey: house.token });

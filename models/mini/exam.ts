@@ -101,7 +101,7 @@ function json(path: string, written: Written): readonly Item[] {
 
 const tidied = (text: string): string => text.replace(/\s+/g, ' ').trim();
 /** What stands in fences or backticks: commands, files, YAML. */
-const codeOf = (text: string): string => (text.match(/```[^]*?```|`[^`]*`/g) ?? []).map(tidied).join('\n');
+export const codeOf = (text: string): string => (text.match(/```[^]*?```|`[^`]*`/g) ?? []).map(tidied).join('\n');
 /** Its figures, and those of the names that it holds. */
 const factsOf = (text: string, names: readonly string[]): string => [...(text.match(/\d+/g) ?? []), ...names.filter((name) => text.includes(name))].join(' ');
 const sorted = (value: unknown): unknown =>
