@@ -42,7 +42,9 @@ for (const [answer, expected] of FREE) {
 test('forced: arguments end where their object ends, whatever stands in strings', () => {
   const args = '{"a": "}]\\"{", "b": [{"c": {}}], "d": "\\\\"}';
   for (const size of [1, 2, 5, 1_000]) {
-    assert.equal(told(`{ "name" : "a\\"b", "arguments" : ${args} }`, size, openForcedReader), { text: '', calls: [{ name: 'a"b', args }] }, `in pieces of ${size}`);
+    const wanted = { text: '', calls: [{ name: 'a"b', args }] };
+    assert.equal(told(`{ "name" : "a\\"b", "arguments" : ${args} }`, size, openForcedReader), wanted, `in pieces of ${size}`);
+    assert.equal(told(`<tool_call>{"name": "a\\"b", "arguments": ${args}}</tool_call>`, size, openForcedReader), wanted, `between marks, in pieces of ${size}`);
   }
 });
 

@@ -20,7 +20,7 @@ const newId = (): string => `call_${randomUUID().replaceAll('-', '').slice(0, 24
 
 /** The answer is one call, forced by a grammar: its arguments are told as they come. */
 export function openForcedReader(tell: CallTeller): CallReader {
-  const head = /^\s*\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"arguments"\s*:\s*/;
+  const head = /^\s*(?:<tool_call>\s*)?\{\s*"name"\s*:\s*("(?:[^"\\]|\\.)*")\s*,\s*"arguments"\s*:\s*/;
   let held = '';
   let begun = false;
   let depth = 0;

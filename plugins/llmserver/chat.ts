@@ -25,7 +25,7 @@ export async function chat(asked: Asked): Promise<void> {
     prompt: engine.tokenizePrompt(promptOf(engine, messages, wish), 'messages'), field: 'messages',
     sampling: samplingOf(body, engine.sampling), stop: stopsOf(body),
     maxTokens: countIn(body, 'max_completion_tokens', countIn(body, 'max_tokens', null)),
-    grammar: wish?.forced === true ? await callGrammar(engine.llama, wish) : format,
+    grammar: wish?.forced === true ? await callGrammar(engine.llama, wish, !engine.template.takesTools) : format,
     signal: asked.signal,
   };
   const { stream, includeUsage } = streamOf(body);

@@ -2,9 +2,9 @@
 import type { Llama, LlamaGrammar } from 'node-llama-cpp';
 import { badRequest } from './errors.ts';
 import type { Body } from './requests.ts';
-import { anyObject, grammarOf, isSchemaFault } from './schema.ts';
+import { anyObject, grammarOf, isSchemaFault, type Marks } from './schema.ts';
 
-export type GrammarWish = { readonly schema: unknown; /** Refuse what a grammar cannot promise. */ readonly strict: boolean; /** The field of the request that is at fault. */ readonly param: string };
+export type GrammarWish = { readonly schema: unknown; /** Refuse what a grammar cannot promise. */ readonly strict: boolean; /** The field of the request that is at fault. */ readonly param: string; readonly marks?: Marks };
 
 /** Compiled grammars are kept: the same one comes with every request of a program. */
 const KEPT_GRAMMARS = 64;
@@ -12,7 +12,7 @@ const kept = new Map<string, Promise<LlamaGrammar>>();
 
 export async function schemaGrammar(llama: Llama, wish: GrammarWish): Promise<LlamaGrammar> {
   try {
-    return await compiled(llama, grammarOf(wish.schema, wish.strict));
+    return await compiled(llama, grammarOf(wish.schema, wish.strict, wish.marks));
   } catch (error) {
     const why = isSchemaFault(error) ? error.message : 'llama.cpp refuses its grammar, as it does when a $ref leads only to itself';
     throw badRequest(`This JSON schema cannot be turned into a grammar: ${why}.`, wish.param);

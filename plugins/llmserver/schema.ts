@@ -52,13 +52,17 @@ const isSchema = (value: unknown): value is Schema => typeof value === 'object' 
 /** Grammar of any JSON object. */
 export const anyObject = (): string => print(new Map([['root', 'object']]));
 
+/** What stands before the JSON and behind it. */
+export type Marks = { readonly open: string; readonly close: string };
+
 /**
  * Grammar of a schema. `strict`: a promise that a grammar cannot keep is a fault; otherwise it is left to the model.
  * Objects with named properties are closed unless they name none; a missing `type` is read from the other keywords.
  */
-export function grammarOf(schema: unknown, strict: boolean): string {
+export function grammarOf(schema: unknown, strict: boolean, marks: Marks | null = null): string {
   const build: Build = { root: schema, strict, rules: new Map(), refs: new Map(), nodes: 0 };
-  build.rules.set('root', expression(build, schema, 0));
+  const whole = expression(build, schema, 0);
+  build.rules.set('root', marks === null ? whole : `${literal(marks.open)} ${whole} ${literal(marks.close)}`);
   return print(build.rules);
 }
 

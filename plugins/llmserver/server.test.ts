@@ -76,6 +76,18 @@ server('a schema and a forced tool leave the model no choice', async () => {
   assert.ok(call?.type === 'function' && call.function.name === 'choose' && ['x', 'y'].includes((JSON.parse(call.function.arguments) as { kind: string }).kind));
 });
 
+server('a model that calls by itself writes the same call when it must', async () => {
+  const tools = [{ type: 'function' as const, function: { name: 'get_weather', description: 'The weather in a city right now.', parameters: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] } } }];
+  const asked = { model: 'mini', messages: [{ role: 'user' as const, content: 'What is the weather in Berlin?' }], temperature: 0, max_tokens: 200, tools };
+  for (const choice of ['auto', 'required', { type: 'function', function: { name: 'get_weather' } }] as const) {
+    const { finish_reason: finish, message } = (await client.chat.completions.create({ ...asked, tool_choice: choice })).choices[0]!;
+    const call = message.tool_calls?.[0];
+    assert.is(finish, 'tool_calls', JSON.stringify(choice));
+    assert.ok(call?.type === 'function');
+    assert.equal([call.function.name, JSON.parse(call.function.arguments)], ['get_weather', { city: 'Berlin' }], JSON.stringify(choice));
+  }
+});
+
 server('four at once each get their own answer', async () => {
   const ask = async (content: string): Promise<string> => (await client.chat.completions.create({ model: 'mini', messages: [{ role: 'user', content }], temperature: 0, max_tokens: 50 })).choices[0]?.message.content ?? '';
   const questions = ['What is drift?', 'How do I add a model?', 'Hello!', 'What is drift?'];

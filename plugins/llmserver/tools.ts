@@ -54,12 +54,12 @@ export const withToolsInWords = (messages: readonly Message[]): readonly Message
   return { role: message.role, content: `${String(message.content)}${calls.join('\n')}` };
 });
 
-/** Forces the answer to be one call. */
-export function callGrammar(llama: Llama, wish: ToolWish): Promise<LlamaGrammar> {
+/** Forces the answer to be one call; `inWords`: between the marks that `describeTools` asked for, for a model writes best what it was told to write. */
+export function callGrammar(llama: Llama, wish: ToolWish, inWords: boolean): Promise<LlamaGrammar> {
   // A tool's own $refs begin at its own parameters.
   const tools = wish.tools.map((tool, index) => rooted(parametersOf(tool), `#/tools/${index}`));
   const anyOf = wish.tools.map((tool, index) => ({ type: 'object', properties: { name: { const: tool.function.name }, arguments: { $ref: `#/tools/${index}` } }, required: ['name', 'arguments'] }));
-  return schemaGrammar(llama, { schema: { tools, anyOf }, strict: wish.tools.some((tool) => tool.function.strict === true), param: 'tools' });
+  return schemaGrammar(llama, { schema: { tools, anyOf }, strict: wish.tools.some((tool) => tool.function.strict === true), param: 'tools', ...(inWords ? { marks: { open: OPEN, close: CLOSE } } : {}) });
 }
 
 function parametersOf(tool: Tool): unknown {
