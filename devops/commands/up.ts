@@ -17,6 +17,7 @@ import { note, status, table, write } from '../show.ts';
 import { codeOf, messageOf, told } from '../told.ts';
 
 const TOKEN_BYTES = 32;
+const SERVICES = ['web', 'api', 'bus'] as const;
 /** npm and a terminal both pass Ctrl-C on: two within this time are one. */
 const SAME_SIGNAL_MS = 1_000;
 /** A bkg that was asked to leave closes its doors and its database; it waits for no plugin. */
@@ -37,13 +38,17 @@ export async function up(context: Context, options: { readonly takeover: boolean
   const adminToken = writeToken(context.home);
   const { server } = reconciler.snapshot().desired;
   const plane = dataPlane({ reconciler, authorize: authorizeAdmin(adminToken), log });
+  const wanted = { web: ports.web ?? server.ports.web, api: ports.api ?? server.ports.api, bus: ports.bus ?? server.ports.bus };
   const doors = await listen({
-    reconciler, host: server.host, adminToken, dataPlane: plane.listener, log, version: context.version,
-    ports: { web: ports.web ?? server.ports.web, api: ports.api ?? server.ports.api, bus: ports.bus ?? server.ports.bus },
+    reconciler, host: server.host, adminToken, dataPlane: plane.listener, log, version: context.version, ports: wanted,
   }).catch(async (error: unknown) => {
     await reconciler.close('leave');
     throw ['EADDRNOTAVAIL', 'EACCES', 'ENOTFOUND'].includes(codeOf(error)) ? told(`bkg cannot listen on ${server.host}: ${messageOf(error)}.`, 'Correct server.host in bkg.yaml.') : error;
   });
+  for (const service of SERVICES) {
+    const port = doors.ports[service];
+    if (wanted[service] !== 0 && wanted[service] !== port) log.warn(`the ${service} port ${wanted[service]} is taken or not for bkg; it is ${port} this time`);
+  }
   const stopped = untilStopped(log, reconciler);
   reconciler.subscribe((event) => { if (event.type === 'snapshot') progress.show(event.snapshot); });
   keepEditorSchema(context.config, reconciler, (message) => log.warn(message));
@@ -132,7 +137,7 @@ type Saying = { readonly host: string; readonly ports: Snapshot['ports']; readon
 
 /** The port table: service, port, health. */
 function sayPorts(snapshot: Snapshot, saying: Saying): void {
-  const doors = (['web', 'api', 'bus'] as const).map((service) => ({ service, port: saying.ports[service], health: 'listening' }));
+  const doors = SERVICES.map((service) => ({ service, port: saying.ports[service], health: 'listening' }));
   const plugins = snapshot.plugins.filter((plugin) => plugin.state !== 'stopped').map((plugin) => ({ service: plugin.id, port: plugin.port, health: plugin.status }));
   const rows = [...doors, ...plugins];
   if (!saying.terminal) {

@@ -1,6 +1,7 @@
 // The command line as people and scripts use it: exit codes, sentences, JSON, with and without a running bkg.
 import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -143,6 +144,21 @@ test('install runs each install once and says what failed', async () => {
     rmSync(place, { recursive: true });
   } finally {
     rmSync(folder, { recursive: true });
+  }
+});
+
+test('a port that somebody else has gives way, and bkg says so', async () => {
+  const other = createServer();
+  await new Promise<void>((resolve) => { other.listen(0, '127.0.0.1', resolve); });
+  const taken = (other.address() as AddressInfo).port;
+  const house = await appliance({ yaml: 'version: 1\n', env: { BKG_API_PORT: String(taken) } });
+  try {
+    const api = Number(new URL(house.url).port);
+    assert.is.not(api, taken);
+    assert.ok(house.output().includes(`the api port ${taken} is taken or not for bkg; it is ${api} this time`), house.output());
+  } finally {
+    other.close();
+    assert.equal(await house.dispose(), []);
   }
 });
 
