@@ -17,7 +17,7 @@ export const freshName = (): string => `engine-${(planes += 1)}`;
 
 export const routeTo = (port: number | null, more: Partial<Route> = {}): Route => ({
   plugin: freshName(), state: 'ready', incarnation: 'inc', port, inbound: 'inbound-token', capabilities: [chat],
-  models: [{ name: 'small', role: 'chat', serves: ['llm.chat'] }], limits: { requestsPerMinute: null, concurrent: null }, timeout_ms: 10_000, grants: [], why: null, ...more,
+  models: [{ name: 'small', role: 'chat', serves: ['llm.chat'], state: 'served' }], limits: { requestsPerMinute: null, concurrent: null }, timeout_ms: 10_000, grants: [], why: null, ...more,
 });
 
 export type CountedLease = { readonly plugin: string; /** Where it was, in turn; null: waiting. */ readonly at: (string | null)[]; ends: number; error: string | null };

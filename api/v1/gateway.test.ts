@@ -9,7 +9,7 @@ import { capability } from '../testing/house.ts';
 import { MAX_BODY_BYTES } from './body.ts';
 
 const QUESTION = { messages: [{ role: 'user', content: 'hello' }] };
-const model = (name: string, serves = ['llm.chat']) => ({ name, role: 'chat', serves });
+const model = (name: string, serves = ['llm.chat'], state: 'served' | 'coming' | 'missing' = 'served') => ({ name, role: 'chat', serves, state });
 const errorOf = (text: string): Record<string, unknown> => (JSON.parse(text) as { error: Record<string, unknown> }).error;
 
 type Made = { readonly engine: Engine; readonly plane: Plane };
@@ -88,6 +88,32 @@ test('a name that is down at one plugin is answered by the next that has it', ()
 }, async ({ plane }) => {
   assert.is((await say(plane.port, { ...QUESTION, model: 'shared' })).status, 200);
   assert.equal(plane.leases.map((lease) => lease.plugin), ['there']);
+}));
+
+test('a process goes on with its model until the next one is there, and answers for no other', () => withPlane({
+  routes: (port) => [routeTo(port, { plugin: 'steady', models: [model('small'), model('large', ['llm.chat'], 'missing')] })],
+}, async ({ plane, engine }) => {
+  assert.is((await say(plane.port, { ...QUESTION, model: 'small' })).status, 200);
+  const { model: _, ...unnamed } = { model: 'small', ...QUESTION };
+  assert.is((await say(plane.port, unnamed)).status, 200, 'nobody in particular is the one that runs');
+  const heard = await say(plane.port, { ...QUESTION, model: 'large' });
+  assert.is(heard.status, 503);
+  const error = errorOf(heard.bytes.toString());
+  assert.is(error['code'], 'plugin_not_ready');
+  assert.match(error['message'] as string, /goes on without the model "large"/);
+  assert.is(engine.seen.length, 2);
+  const list = await send(plane.port, '/v1/models');
+  assert.equal((list.body['data'] as { id: string; bkg: { state: string } }[]).map((one) => [one.id, one.bkg.state]), [['small', 'ready'], ['large', 'down']]);
+}));
+
+test('a model that the next process has is waited for', () => withPlane({
+  routes: (port) => [routeTo(port, { plugin: 'changing', models: [model('old'), model('new', ['llm.chat'], 'coming')] })],
+}, async ({ plane, engine }) => {
+  const asked = say(plane.port, { ...QUESTION, model: 'new' });
+  await new Promise((resolve) => { setTimeout(resolve, 50); });
+  assert.is(engine.seen.length, 0);
+  plane.show([routeTo(engine.port, { plugin: 'changing', incarnation: 'next', models: [model('new')] })]);
+  assert.is((await asked).status, 200);
 }));
 
 test('an unknown model is a 404 that says what there is', () => withPlane({

@@ -72,9 +72,19 @@ function choicesOf(route: Route, capability: Capability): readonly Choice[] {
     name: addressName(route), port: route.port, method: capability.method, path: capability.path, timeout_ms: route.timeout_ms,
     headers: ['authorization', `Bearer ${route.inbound ?? ''}`, 'content-type', 'application/json'],
   };
-  const served = route.models.filter((model) => model.serves.includes(capability.id)).map((model): Choice => ({ route, capability, engineModel: model.name, upstream }));
+  const served = route.models.filter((model) => model.serves.includes(capability.id)).map((model): Choice =>
+    (model.state === 'served' ? { route, capability, engineModel: model.name, upstream } : { route: routeWithout(route, model), capability, engineModel: model.name, upstream: null }));
   return served.length > 0 ? served : [{ route, capability, engineModel: null, upstream }];
 }
+
+/** As it is for those who ask for a model that its process does not have. */
+const routeWithout = (route: Route, model: Route['models'][number]): Route => ({
+  ...route, state: stateOf(route, model), incarnation: null, port: null, inbound: null,
+  why: `It goes on without the model "${model.name}", which is not there yet; \`bkg status\` tells why.`,
+});
+
+/** A model whose process is the next one is worth waiting for, one that may still be downloaded is not. */
+const stateOf = (route: Route, model: Route['models'][number]): Route['state'] => (model.state === 'served' ? route.state : model.state === 'coming' ? 'starting' : 'down');
 
 /** The first in file order keeps a name; one that is down gives way to one that is not. */
 function add(names: Names, name: string, choice: Choice): void {
@@ -84,8 +94,8 @@ function add(names: Names, name: string, choice: Choice): void {
 
 /** Its declared models; a plugin that has none is asked for by its own name. */
 function entriesOf(route: Route): readonly ModelEntry[] {
-  const entry = (id: string, capabilities: readonly string[]): ModelEntry => ({ id, plugin: route.plugin, state: route.state, capabilities: capabilities.filter(isLlm) });
-  const entries = route.models.length === 0 ? [entry(route.plugin, route.capabilities.map(({ id }) => id))] : route.models.map((model) => entry(model.name, model.serves));
+  const entry = (id: string, state: Route['state'], capabilities: readonly string[]): ModelEntry => ({ id, plugin: route.plugin, state, capabilities: capabilities.filter(isLlm) });
+  const entries = route.models.length === 0 ? [entry(route.plugin, route.state, route.capabilities.map(({ id }) => id))] : route.models.map((model) => entry(model.name, stateOf(route, model), model.serves));
   return entries.filter((one) => one.capabilities.length > 0);
 }
 

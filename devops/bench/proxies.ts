@@ -69,7 +69,7 @@ const capability = { id: 'llm.chat', method: 'POST', path: '/v1/chat/completions
 
 /** The real data plane with key check, limits and accounting on, before a world of one ready plugin. */
 function ours(): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
-  const route: Route = { plugin: 'engine', state: 'ready', incarnation: 'i', port: upstream, inbound: 'inbound', capabilities: [capability], models: [{ name: 'bench', role: 'chat', serves: ['llm.chat'] }], limits, timeout_ms: 300_000, grants: [], why: null };
+  const route: Route = { plugin: 'engine', state: 'ready', incarnation: 'i', port: upstream, inbound: 'inbound', capabilities: [capability], models: [{ name: 'bench', role: 'chat', serves: ['llm.chat'], state: 'served' }], limits, timeout_ms: 300_000, grants: [], why: null };
   const snapshot = { routes: [route] } as unknown as Snapshot;
   const reconciler = { snapshot: () => snapshot, subscribe: () => () => undefined, lease: openTraffic(() => performance.now(), () => undefined).lease } as unknown as Reconciler;
   return dataPlane({ reconciler, authorize: authorizeAdmin(TOKEN), log: pino({ level: 'warn' }) }).listener;

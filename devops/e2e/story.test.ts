@@ -52,4 +52,25 @@ test('without its model the plugin waits and says so; nobody gets canned text', 
   }
 });
 
+test('while a new model is not there, the one that runs goes on under its own name only', async () => {
+  let house = await appliance({ yaml: bundled(), env: INSTALLS });
+  try {
+    await reaches(house, 'llmserver', 'running');
+    const ask = (model: string) => house.ask('/v1/chat/completions', { method: 'POST', body: { model, max_tokens: 5, messages: [{ role: 'user', content: 'hi' }] } });
+    assert.is((await ask('mini')).status, 200);
+    house.save(bundled().replace('chat: mini', 'chat: other').replace('models:\n', 'models:\n  other: { source: file:no-such.gguf }\n'));
+    const refused = await until('the new name is known, and says what it waits for', async () => { const found = await ask('other'); return found.status === 503 ? found : null; });
+    assert.match((refused.body as { error: { message: string } }).error.message, /without the model "other"/);
+    const { status, body } = await ask('mini');
+    assert.equal([status, (body as { model: string }).model], [200, 'mini']);
+    // The next bkg knows it too.
+    await house.end('SIGUSR2');
+    house = await house.again();
+    const after = await until('it was taken over', async () => { const found = await house.ask('/v1/chat/completions', { method: 'POST', body: { model: 'mini', max_tokens: 5, messages: [{ role: 'user', content: 'hi' }] } }); return found.status === 200 ? found : null; });
+    assert.is((after.body as { model: string }).model, 'mini');
+  } finally {
+    assert.equal(await house.dispose(), []);
+  }
+});
+
 test.run();

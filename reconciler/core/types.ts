@@ -137,6 +137,9 @@ export type Exit = {
 
 export type Phase = 'starting' | 'ready' | 'unready' | 'draining' | 'stopping';
 
+/** A model in a role of a plugin, and the capabilities that it serves there. */
+export type Serving = { readonly name: string; readonly role: string; readonly serves: readonly string[] };
+
 /** One live incarnation. A process that has exited is no longer observed; its exit went into History. */
 export type ObservedProcess = {
   readonly slot: string;
@@ -145,6 +148,8 @@ export type ObservedProcess = {
   readonly pid: number;
   readonly port: number;
   readonly phase: Phase;
+  /** What it was started with; null when that is not known any more. */
+  readonly models: readonly Serving[] | null;
   readonly specHash: string;
   readonly configHash: string;
   readonly started: Monotonic_ms;

@@ -1,4 +1,5 @@
 // A world for the tests of the core: does what actions ask, in memory, with a clock of its own; well-behaved unless told otherwise.
+import { servingOf } from './serving.ts';
 import { afterExit, emptyHistory } from './settle.ts';
 import type { Action, Desired, DesiredModel, DesiredPlugin, History, Observed, ObservedInstall, ObservedModel, ObservedProcess, Plan } from './types.ts';
 
@@ -71,7 +72,7 @@ export function takeOver(world: World): void {
 function processOf(world: World, action: Extract<Action, { readonly do: 'start' }>): ObservedProcess {
   world.born += 1;
   return {
-    slot: action.slot, plugin: action.plugin.id, incarnation: `i${world.born}`, pid: 1_000 + world.born, port: 40_000 + world.born, phase: 'starting', specHash: action.specHash,
+    slot: action.slot, plugin: action.plugin.id, incarnation: `i${world.born}`, pid: 1_000 + world.born, port: 40_000 + world.born, phase: 'starting', models: servingOf(action.plugin), specHash: action.specHash,
     configHash: action.plugin.configHash, started: world.now, awaited: world.now, ready: null, probe: null, adopted: false, limitsEnforcedBy: 'watch', rss_bytes: 1, liveFailures: 0,
   };
 }

@@ -1,6 +1,6 @@
 // The types of the door: what the api and the CLI see of the reconciler.
 import type { Logger } from 'pino';
-import type { Action, Capability, Condition, Desired, Drift, Json, JsonObject, Limits, PluginStatus, Problem } from '../core/types.ts';
+import type { Action, Capability, Condition, Desired, Drift, Json, JsonObject, Limits, PluginStatus, Problem, Serving } from '../core/types.ts';
 
 /** Ports this bkg listens on; null until a listener stands. */
 export type Ports = { readonly web: number | null; readonly api: number | null; readonly bus: number | null };
@@ -65,8 +65,11 @@ export type Route = {
   /** Bearer the plugin demands on every route but /health. */
   readonly inbound: string | null;
   readonly capabilities: readonly Capability[];
-  /** Declared model name → capability ids it serves here. In the order of the manifest's roles. */
-  readonly models: readonly { readonly name: string; readonly role: string; readonly serves: readonly string[] }[];
+  /**
+   * What the process serves, then what is declared and not served yet, each in the order of the manifest's roles. While nothing is ready, what is declared.
+   * coming = it is there, and the next process has it; missing = it is not there, and the process of before goes on.
+   */
+  readonly models: readonly (Serving & { readonly state: 'served' | 'coming' | 'missing' })[];
   readonly limits: Limits;
   readonly timeout_ms: number;
   /** Capabilities it may call on the bus. */

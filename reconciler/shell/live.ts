@@ -1,12 +1,14 @@
 // The record of one live incarnation in memory, and what the core may see of it.
 import { describeExit } from '../core/settle.ts';
-import type { DesiredPlugin, Exit, ObservedProcess, Phase } from '../core/types.ts';
+import type { DesiredPlugin, Exit, ObservedProcess, Phase, Serving } from '../core/types.ts';
 
 export type Live = {
   readonly slot: string;
   readonly plugin: string;
   readonly incarnation: string;
   readonly specHash: string;
+  /** What it was started with; null when that is not known any more. */
+  readonly models: readonly Serving[] | null;
   readonly started: number;
   readonly adopted: boolean;
   /** Since when it is waited for. */
@@ -35,7 +37,7 @@ export type Live = {
   timer: NodeJS.Timeout | null;
 };
 
-export function newLive(seed: Pick<Live, 'slot' | 'plugin' | 'incarnation' | 'specHash' | 'started' | 'adopted' | 'configHash'>): Live {
+export function newLive(seed: Pick<Live, 'slot' | 'plugin' | 'incarnation' | 'specHash' | 'models' | 'started' | 'adopted' | 'configHash'>): Live {
   return {
     ...seed, awaited: seed.started, pid: 0, startTicks: 0, port: 0, phase: 'starting', ready: null, probe: null, declared: null, rss_bytes: null, cpuTicks: null, cpuAt: 0, cpu: null, own: {},
     liveFailures: 0, unreadyProbes: 0, lastTelemetry: 0, stop: null, exit: null, timer: null,
@@ -43,7 +45,7 @@ export function newLive(seed: Pick<Live, 'slot' | 'plugin' | 'incarnation' | 'sp
 }
 
 export const observed = (live: Live): ObservedProcess => ({
-  slot: live.slot, plugin: live.plugin, incarnation: live.incarnation, pid: live.pid, port: live.port, phase: live.phase, specHash: live.specHash,
+  slot: live.slot, plugin: live.plugin, incarnation: live.incarnation, pid: live.pid, port: live.port, phase: live.phase, models: live.models, specHash: live.specHash,
   configHash: live.configHash, started: live.started, awaited: live.awaited, ready: live.ready, probe: live.probe, adopted: live.adopted, limitsEnforcedBy: 'watch',
   rss_bytes: live.rss_bytes, liveFailures: live.liveFailures,
 });

@@ -1,6 +1,7 @@
 // The local Runtime: starts, watches and stops incarnations on this machine. One writer per slot.
 import { randomUUID } from 'node:crypto';
-import type { DesiredPlugin, Exit, History, Observed, ObservedProcess } from '../core/types.ts';
+import type { DesiredPlugin, Exit, History, Observed, ObservedProcess, Serving } from '../core/types.ts';
+import { servingOf } from '../core/serving.ts';
 import { afterExit, emptyHistory } from '../core/settle.ts';
 import { begin } from './begin.ts';
 import { openHealth } from './health.ts';
@@ -63,7 +64,7 @@ export function openLocal(options: LocalOptions): Runtime {
   // ─── Beginning ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   function start(order: StartOrder): void {
-    const live = newLive({ slot: order.slot, plugin: order.plugin.id, incarnation: randomUUID(), specHash: order.specHash, started: monotonic_ms(), adopted: false, configHash: order.plugin.configHash });
+    const live = newLive({ slot: order.slot, plugin: order.plugin.id, incarnation: randomUUID(), specHash: order.specHash, models: servingOf(order.plugin), started: monotonic_ms(), adopted: false, configHash: order.plugin.configHash });
     live.declared = order.plugin;
     lives.set(live.incarnation, live);
     begin(() => spawn(live, order), (error) => gone(live, { ...UNSEEN, error: `it could not be started: ${messageOf(error)}`, at: monotonic_ms() }));
@@ -74,7 +75,7 @@ export function openLocal(options: LocalOptions): Runtime {
     live.port = await pickPort({ preferred: store.lastPort(live.slot), avoid, host: '127.0.0.1' });
     const launch = prepareLaunch(options, { plugin: order.plugin, incarnation: live.incarnation, port: live.port, models: order.models, installed: order.installed });
     // The row comes first: should bkg die between the two, the next one finds the process by its incarnation.
-    store.begin({ incarnation: live.incarnation, slot: live.slot, plugin: live.plugin, port: live.port, specHash: live.specHash, configHash: live.configHash, started: live.started });
+    store.begin({ incarnation: live.incarnation, slot: live.slot, plugin: live.plugin, port: live.port, specHash: live.specHash, configHash: live.configHash, models: live.models, started: live.started });
     const spawned = await spawnProcess({ ...launch, onExit: (exit) => gone(live, { ...UNSEEN, ...exit, at: monotonic_ms() }) });
     if (!spawned.ok) return gone(live, { ...UNSEEN, error: spawned.message, lasting: STALLING_FAULTS.has(spawned.code), at: monotonic_ms() });
     live.pid = spawned.pid;
@@ -92,7 +93,7 @@ export function openLocal(options: LocalOptions): Runtime {
   function adopt(row: IncarnationRow): void {
     const identity = row.pid === null || row.start_ticks === null ? null : { pid: row.pid, startTicks: row.start_ticks };
     if (row.boot_id === bootId && identity !== null && isSame(identity)) {
-      const live = newLive({ slot: row.slot, plugin: row.plugin, incarnation: row.incarnation, specHash: row.spec_hash, started: row.started_ms, adopted: true, configHash: row.config_hash });
+      const live = newLive({ slot: row.slot, plugin: row.plugin, incarnation: row.incarnation, specHash: row.spec_hash, models: row.models === null ? null : JSON.parse(row.models) as readonly Serving[], started: row.started_ms, adopted: true, configHash: row.config_hash });
       Object.assign(live, identity, { port: row.port, ready: row.ready_ms, phase: row.ready_ms === null ? 'starting' : 'ready', awaited: monotonic_ms() });
       lives.set(live.incarnation, live);
       event('PluginAdopted', live.plugin, `process ${live.pid} was found running and taken over`);

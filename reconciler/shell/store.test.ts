@@ -25,7 +25,7 @@ async function withStore(run: (made: { readonly path: string; readonly store: St
   }
 }
 
-const row = { incarnation: 'i1', slot: 'a#0', plugin: 'a', port: 40_001, specHash: 's', configHash: 'c', started: 5 };
+const row = { incarnation: 'i1', slot: 'a#0', plugin: 'a', port: 40_001, specHash: 's', configHash: 'c', models: null, started: 5 };
 
 test('rows wait while another process holds the database, and land in their last state', () => withStore(({ path, store, held }) => {
   store.begin(row);
@@ -85,6 +85,16 @@ test('of another boot only what is not about time is read', () => withStore(({ p
   store.ask({ kind: 'wake', plugin: 'a', at: 1 }, 'admin');
   const next = openStore(path, 'boot-2');
   assert.equal([next.histories(), next.asks(), next.lastPort('a#0'), next.incarnations()[0]?.boot_id], [[], [], 40_001, 'boot-1']);
+  next.close();
+}));
+
+test('a database of an older bkg is taken over: of its processes nobody knows the models', () => withStore(({ path, store, held }) => {
+  store.begin({ ...row, models: [{ name: 'm', role: 'chat', serves: ['llm.chat'] }] });
+  assert.is(store.incarnations()[0]?.models, '[{"name":"m","role":"chat","serves":["llm.chat"]}]');
+  held.exec('ALTER TABLE incarnations DROP COLUMN models');
+  held.pragma('user_version = 1');
+  const next = openStore(path, 'boot-1');
+  assert.equal(next.incarnations().map(({ incarnation, models }) => [incarnation, models]), [['i1', null]]);
   next.close();
 }));
 

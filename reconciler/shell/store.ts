@@ -1,20 +1,20 @@
 // SQLite: what was started, what failed, what was asked, which revisions were in force. Never desired state.
 import Database from 'better-sqlite3';
 import { chmodSync } from 'node:fs';
-import type { Ask, History, ObservedModel } from '../core/types.ts';
+import type { Ask, History, ObservedModel, Serving } from '../core/types.ts';
 import { openLater, type Later } from './store-later.ts';
 
 /** A lock held by another process blocks the event loop while it lasts: give up soon and try on a later tick. */
 const BUSY_TIMEOUT_MS = 50;
 /** Revisions kept with their text; older ones keep their row only. */
 const TEXTS_KEPT = 20;
-const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 2;
 
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS incarnations (
     incarnation TEXT PRIMARY KEY, slot TEXT NOT NULL, plugin TEXT NOT NULL, boot_id TEXT NOT NULL,
     pid INTEGER, start_ticks INTEGER, port INTEGER NOT NULL, spec_hash TEXT NOT NULL, config_hash TEXT NOT NULL,
-    started_ms REAL NOT NULL, ready_ms REAL) STRICT;
+    started_ms REAL NOT NULL, ready_ms REAL, models TEXT) STRICT;
   CREATE TABLE IF NOT EXISTS histories (slot TEXT PRIMARY KEY, boot_id TEXT NOT NULL, json TEXT NOT NULL) STRICT;
   CREATE TABLE IF NOT EXISTS asks (id INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, plugin TEXT NOT NULL, at_ms REAL NOT NULL, boot_id TEXT NOT NULL, actor TEXT NOT NULL) STRICT;
   CREATE TABLE IF NOT EXISTS models (name TEXT PRIMARY KEY, json TEXT NOT NULL) STRICT;
@@ -28,6 +28,8 @@ export type IncarnationRow = {
   readonly incarnation: string; readonly slot: string; readonly plugin: string; readonly boot_id: string;
   readonly pid: number | null; readonly start_ticks: number | null; readonly port: number;
   readonly spec_hash: string; readonly config_hash: string; readonly started_ms: number; readonly ready_ms: number | null;
+  /** JSON; null in rows of an older bkg. */
+  readonly models: string | null;
 };
 
 export type RevisionRow = {
@@ -46,6 +48,7 @@ export function openStore(path: string, bootId: string) {
   const version = db.pragma('user_version', { simple: true }) as number;
   if (version > SCHEMA_VERSION) throw new Error(`${path} was written by a newer bkg (schema ${version}, this one knows ${SCHEMA_VERSION}): use that bkg, or another --home`);
   db.exec(SCHEMA);
+  if (version === 1) db.exec('ALTER TABLE incarnations ADD COLUMN models TEXT');
   db.pragma(`user_version = ${SCHEMA_VERSION}`);
   const later = openLater();
   return {
@@ -65,7 +68,7 @@ export function openStore(path: string, bootId: string) {
 }
 
 function incarnationRows(db: Database.Database, { bootId, later }: { readonly bootId: string; readonly later: Later }) {
-  const begin = db.prepare('INSERT INTO incarnations (incarnation, slot, plugin, boot_id, port, spec_hash, config_hash, started_ms) VALUES (@incarnation, @slot, @plugin, @bootId, @port, @specHash, @configHash, @started)');
+  const begin = db.prepare('INSERT INTO incarnations (incarnation, slot, plugin, boot_id, port, spec_hash, config_hash, models, started_ms) VALUES (@incarnation, @slot, @plugin, @bootId, @port, @specHash, @configHash, @models, @started)');
   const spawned = db.prepare('UPDATE incarnations SET pid = ?, start_ticks = ? WHERE incarnation = ?');
   const ready = db.prepare('UPDATE incarnations SET ready_ms = ? WHERE incarnation = ?');
   const configured = db.prepare('UPDATE incarnations SET config_hash = ? WHERE incarnation = ?');
@@ -77,8 +80,8 @@ function incarnationRows(db: Database.Database, { bootId, later }: { readonly bo
   const port = db.prepare('SELECT port FROM ports WHERE slot = ?').pluck();
   return {
     /** The one write that a start depends on: throws when the disk does not take it. */
-    begin: (row: { readonly incarnation: string; readonly slot: string; readonly plugin: string; readonly port: number; readonly specHash: string; readonly configHash: string; readonly started: number }): void => {
-      begin.run({ ...row, bootId });
+    begin: (row: { readonly incarnation: string; readonly slot: string; readonly plugin: string; readonly port: number; readonly specHash: string; readonly configHash: string; readonly models: readonly Serving[] | null; readonly started: number }): void => {
+      begin.run({ ...row, models: row.models === null ? null : JSON.stringify(row.models), bootId });
       later.write(`port ${row.slot}`, () => savePort.run(row.slot, row.port));
     },
     spawned: (incarnation: string, pid: number, startTicks: number): void => { later.write(`spawned ${incarnation}`, () => spawned.run(pid, startTicks, incarnation)); },

@@ -1,8 +1,9 @@
 // Builds the snapshot that the api, the CLI and the UI see from what the tick found.
 import { explainModel, explainPlugins, type ExplainInput } from '../core/explain.ts';
 import { slotOf } from '../core/names.ts';
+import { servingOf } from '../core/serving.ts';
 import { settleConditions } from '../core/settle.ts';
-import type { Condition, DesiredPlugin, Drift, ObservedProcess, Plan } from '../core/types.ts';
+import type { Condition, DesiredPlugin, Drift, ObservedProcess, Plan, Serving } from '../core/types.ts';
 import type { ModelView, PlanView, PluginView, Route, Snapshot, Telemetry } from './door.ts';
 import type { Figures } from './local.ts';
 import type { TrafficFigures } from './traffic.ts';
@@ -42,7 +43,7 @@ export function openViews(sources: ViewSources) {
         const process = processes.get(slotOf(plugin.id));
         const conditions = settle(`plugin/${plugin.id}`, explanation.conditions);
         plugins.push(pluginView({ plugin, process, status: explanation.status, conditions, telemetry: telemetry(sources, { input, plugin, process }) }));
-        routes.push(routeOf(sources, { plugin, process, conditions, status: explanation.status }));
+        routes.push(routeOf(sources, { plugin, process, conditions, status: explanation.status, models: input.observed.models }));
       }
       const models = input.desired.models.map((model): ModelView => {
         const found = input.observed.models[model.name];
@@ -97,7 +98,17 @@ function pluginView(subject: { readonly plugin: DesiredPlugin; readonly process:
   };
 }
 
-function routeOf(sources: ViewSources, subject: { readonly plugin: DesiredPlugin; readonly process: ObservedProcess | undefined; readonly conditions: readonly Condition[]; readonly status: PluginView['status'] }): Route {
+/** A process goes on with its models until another one can take over: it answers for these, and not yet for those of the file. */
+function routedModels(running: readonly Serving[] | null, declared: readonly Serving[], models: ViewInput['observed']['models']): Route['models'] {
+  const served = running ?? declared;
+  const later = declared.filter((model) => !served.some((one) => one.name === model.name && one.role === model.role));
+  return [
+    ...served.map((model) => ({ ...model, state: 'served' as const })),
+    ...later.map((model) => ({ ...model, state: models[model.name]?.phase === 'present' ? 'coming' as const : 'missing' as const })),
+  ];
+}
+
+function routeOf(sources: ViewSources, subject: { readonly plugin: DesiredPlugin; readonly process: ObservedProcess | undefined; readonly conditions: readonly Condition[]; readonly status: PluginView['status']; readonly models: ViewInput['observed']['models'] }): Route {
   const { plugin, process, status } = subject;
   const ready = process?.phase === 'ready' ? process : null;
   const why = subject.conditions.find((condition) => condition.type === 'Ready');
@@ -107,7 +118,7 @@ function routeOf(sources: ViewSources, subject: { readonly plugin: DesiredPlugin
     state: ready !== null ? 'ready' : status === 'stopping' && plugin.state !== 'stopped' ? 'starting' : status === 'starting' ? 'starting' : status === 'stopped' && plugin.state === 'ondemand' ? 'asleep' : 'down',
     incarnation: ready?.incarnation ?? null, port: ready?.port ?? null, inbound: ready === null ? null : sources.inbound(ready.incarnation),
     capabilities: plugin.capabilities,
-    models: plugin.models.flatMap((role) => (role.model === null ? [] : [{ name: role.model, role: role.role, serves: role.serves }])),
+    models: routedModels(ready?.models ?? null, servingOf(plugin), subject.models),
     limits: plugin.limits, timeout_ms: plugin.timeout_ms, grants: plugin.grants,
     why: ready !== null || why === undefined ? null : why.message,
   };
