@@ -2,6 +2,7 @@
 import { createServer, request as httpRequest, type ClientRequest, type IncomingHttpHeaders, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { pino } from 'pino';
+import * as assert from 'uvu/assert';
 import type { Reconciler, Route, Snapshot } from '../../reconciler/index.ts';
 import { authorizeAdmin } from '../v1/authorize.ts';
 import { dataPlane, type Gateway } from '../v1/gateway.ts';
@@ -116,3 +117,23 @@ export function say(port: number, body: unknown, o: { readonly path?: string; re
 }
 
 export const parsed = (heard: Heard): Record<string, unknown> => JSON.parse(heard.bytes.toString('utf8')) as Record<string, unknown>;
+
+export const QUESTION = { messages: [{ role: 'user', content: 'hello' }] };
+export const model = (name: string, serves = ['llm.chat'], state: Route['models'][number]['state'] = 'served'): Route['models'][number] => ({ name, role: 'chat', serves, state });
+export const errorOf = (text: string): Record<string, unknown> => (JSON.parse(text) as { error: Record<string, unknown> }).error;
+
+type Made = { readonly engine: Engine; readonly plane: Plane };
+type Wanted = { readonly routes: (port: number) => readonly Route[]; readonly answer?: Parameters<typeof openEngine>[0] };
+
+/** An engine that says who was asked for what, unless told otherwise; everything is closed after the test. */
+export async function withPlane(wanted: Wanted, run: (made: Made) => Promise<void>): Promise<void> {
+  const engine = await openEngine(wanted.answer ?? ((response, seen) => answerJson(response, { model: seen.body['model'] ?? null, as: seen.authorization, usage: { prompt_tokens: 3, completion_tokens: 4 } })));
+  const plane = await openPlane(wanted.routes(engine.port));
+  try {
+    await run({ engine, plane });
+    assert.ok(plane.leases.every((lease) => lease.ends === 1), `every lease is ended once: ${JSON.stringify(plane.leases)}`);
+  } finally {
+    await plane.close();
+    await engine.close();
+  }
+}
