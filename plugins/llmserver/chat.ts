@@ -10,7 +10,7 @@ import { formatGrammar } from './grammar.ts';
 import { messagesOf } from './messages.ts';
 import { countIn, refuseUnsupported, samplingOf, stopsOf, streamOf, type Body } from './requests.ts';
 import type { Message } from './template.ts';
-import { callGrammar, describeTools, toolsOf, withToolsInWords, type ToolWish } from './tools.ts';
+import { describeTools, forcedCall, ownCall, toolsOf, withToolsInWords, type ToolWish } from './tools.ts';
 
 export type Asked = { readonly engine: Engine; readonly name: string; readonly body: Body; readonly response: ServerResponse; readonly signal: AbortSignal };
 
@@ -25,7 +25,8 @@ export async function chat(asked: Asked): Promise<void> {
     prompt: engine.tokenizePrompt(promptOf(engine, messages, wish), 'messages'), field: 'messages',
     sampling: samplingOf(body, engine.sampling), stop: stopsOf(body),
     maxTokens: countIn(body, 'max_completion_tokens', countIn(body, 'max_tokens', null)),
-    grammar: wish?.forced === true ? await callGrammar(engine.llama, wish, !engine.template.takesTools) : format,
+    grammar: wish?.forced === true ? await forcedCall(engine.llama, wish, engine.template.takesTools) : format,
+    takeover: wish?.forced === false ? ownCall(engine.llama, wish) : null,
     signal: asked.signal,
   };
   const { stream, includeUsage } = streamOf(body);

@@ -2,6 +2,7 @@
 import { randomInt } from 'node:crypto';
 import { LlamaGrammarEvaluationState, type LlamaContextSequence, type LlamaGrammar, type LlamaModel, type SequenceEvaluateOptions, type Token } from 'node-llama-cpp';
 import { openStops } from './stops.ts';
+import { openTakeover, type Takeover } from './takeover.ts';
 
 export type Sampling = {
   readonly temperature: number;
@@ -23,6 +24,8 @@ export type GenerateOrder = {
   /** null = the setting's. */
   readonly maxTokens: number | null;
   readonly grammar: LlamaGrammar | null;
+  /** Takes over where the model itself begins something, until that is closed. */
+  readonly takeover?: Takeover | null;
   readonly signal: AbortSignal;
   /** Called with each piece of text that is certain. */
   readonly onText: (text: string) => void;
@@ -52,31 +55,53 @@ export async function writeAnswer(sequence: LlamaContextSequence, order: Generat
   if (order.signal.aborted) return { finish: 'abort', completionTokens: 0 };
   const { model } = sequence;
   const speller = openSpeller(model, order);
+  const takeover = openTakeover(model, order.takeover ?? null);
   const generated: Token[] = [];
   let finish: Generated['finish'] = 'length';
-  for await (const token of sequence.evaluate(order.prompt.slice(sequence.nextTokenIndex), options(model, order, generated))) {
-    if (order.signal.aborted) {
-      finish = 'abort';
-      break;
+  const settings = options(model, order, { generated, state: takeover.state });
+  let written = sequence.evaluate(order.prompt.slice(sequence.nextTokenIndex), settings);
+  try {
+    for (;;) {
+      const { value: token, done } = await written.next();
+      if (done === true) break;
+      if (order.signal.aborted) {
+        finish = 'abort';
+        break;
+      }
+      if (model.isEogToken(token)) {
+        finish = 'stop';
+        break;
+      }
+      if (!(await takeover.stands(speller.spelt(token)))) {
+        await written.return();
+        written = sequence.evaluate(await withoutLast(sequence), settings);
+        continue;
+      }
+      generated.push(token);
+      limits.onToken();
+      if (speller.push(token)) {
+        finish = 'stop';
+        break;
+      }
+      if (generated.length >= limits.most) break;
     }
-    if (model.isEogToken(token)) {
-      finish = 'stop';
-      break;
-    }
-    generated.push(token);
-    limits.onToken();
-    if (speller.push(token)) {
-      finish = 'stop';
-      break;
-    }
-    if (generated.length >= limits.most) break;
+  } finally {
+    await written.return();
   }
   if (speller.end()) finish = 'stop';
   return { finish, completionTokens: generated.length };
 }
 
+/** Takes the last token out of the sequence, to be read anew. */
+async function withoutLast(sequence: LlamaContextSequence): Promise<Token[]> {
+  const end = sequence.nextTokenIndex;
+  const last = sequence.contextTokens.slice(-1);
+  await sequence.eraseContextTokenRanges([{ start: end - 1, end }]);
+  return last;
+}
+
 /** Tokens to text: characters are said whole, and nothing from a stop string on. Both answers are true once such has come. */
-function openSpeller(model: LlamaModel, order: GenerateOrder): { readonly push: (token: Token) => boolean; readonly end: () => boolean } {
+function openSpeller(model: LlamaModel, order: GenerateOrder): { readonly spelt: (token: Token) => string; readonly push: (token: Token) => boolean; readonly end: () => boolean } {
   const stops = openStops(order.stop, order.onText);
   let lately = order.prompt.slice(-SPELLING_TOKENS);
   let pending: Token[] = [];
@@ -85,10 +110,12 @@ function openSpeller(model: LlamaModel, order: GenerateOrder): { readonly push: 
     pending = [];
     return stops.push(text);
   };
+  const spelt = (token: Token): string => model.detokenize([...pending, token], false, lately);
   return {
+    spelt,
     push(token) {
+      const text = spelt(token);
       pending.push(token);
-      const text = model.detokenize(pending, false, lately);
       return pending.length < MAX_PENDING_TOKENS && text.endsWith(REPLACEMENT) ? false : spell(text);
     },
     end() {
@@ -99,14 +126,14 @@ function openSpeller(model: LlamaModel, order: GenerateOrder): { readonly push: 
   };
 }
 
-function options(model: LlamaModel, order: GenerateOrder, generated: readonly Token[]): SequenceEvaluateOptions {
+function options(model: LlamaModel, order: GenerateOrder, { generated, state }: { readonly generated: readonly Token[]; readonly state: () => LlamaGrammarEvaluationState | undefined }): SequenceEvaluateOptions {
   const { sampling } = order;
   const penalised = sampling.repeatPenalty !== 1 || sampling.frequencyPenalty !== 0 || sampling.presencePenalty !== 0;
   return {
     temperature: sampling.temperature, topP: sampling.topP, topK: sampling.topK, minP: sampling.minP, yieldEogToken: true,
     // The library's own seed is the clock in seconds: two requests of one second would get one answer.
     seed: sampling.seed ?? randomInt(SEEDS),
-    ...(order.grammar === null ? {} : { grammarEvaluationState: new LlamaGrammarEvaluationState({ model, grammar: order.grammar }) }),
+    grammarEvaluationState: order.grammar === null ? state : new LlamaGrammarEvaluationState({ model, grammar: order.grammar }),
     ...(penalised ? { repeatPenalty: { punishTokens: () => generated.slice(-PENALTY_TOKENS), maxPunishTokens: PENALTY_TOKENS, penalty: sampling.repeatPenalty, frequencyPenalty: sampling.frequencyPenalty, presencePenalty: sampling.presencePenalty } } : {}),
   };
 }

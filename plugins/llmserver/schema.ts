@@ -52,7 +52,7 @@ const isSchema = (value: unknown): value is Schema => typeof value === 'object' 
 /** Grammar of any JSON object. */
 export const anyObject = (): string => print(new Map([['root', 'object']]));
 
-/** What stands before the JSON and behind it. */
+/** What stands before the JSON (nothing: '') and behind it. */
 export type Marks = { readonly open: string; readonly close: string };
 
 /**
@@ -62,7 +62,7 @@ export type Marks = { readonly open: string; readonly close: string };
 export function grammarOf(schema: unknown, strict: boolean, marks: Marks | null = null): string {
   const build: Build = { root: schema, strict, rules: new Map(), refs: new Map(), nodes: 0 };
   const whole = expression(build, schema, 0);
-  build.rules.set('root', marks === null ? whole : `${literal(marks.open)} ${whole} ${literal(marks.close)}`);
+  build.rules.set('root', marks === null ? whole : `${marks.open === '' ? '' : literal(marks.open)} ws ${whole} ws ${literal(marks.close)}`);
   return print(build.rules);
 }
 

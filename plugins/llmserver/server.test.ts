@@ -88,6 +88,29 @@ server('a model that calls by itself writes the same call when it must', async (
   }
 });
 
+server('a call that a model begins by itself is one of a tool that is offered, with what that tool takes', async () => {
+  // bkg-mini would call get_weather with nothing but a city.
+  const parameters = { type: 'object', properties: { unit: { enum: ['celsius'] }, place: { enum: ['here', 'there'] } }, required: ['unit', 'place'] };
+  const messages = [{ role: 'user' as const, content: 'What is the weather in Berlin?' }];
+  for (const name of ['get_weather', 'weather_of']) {
+    const tools = [{ type: 'function' as const, function: { name, description: 'The weather in a city right now.', parameters } }];
+    const { finish_reason: finish, message } = (await client.chat.completions.create({ model: 'mini', messages, temperature: 0, max_tokens: 200, tools })).choices[0]!;
+    const call = message.tool_calls?.[0];
+    assert.is(finish, 'tool_calls', name);
+    assert.ok(call?.type === 'function' && call.function.name === name);
+    const { unit, place } = JSON.parse(call.function.arguments) as { unit: string; place: string };
+    assert.ok(unit === 'celsius' && ['here', 'there'].includes(place));
+  }
+});
+
+server('parameters that no grammar can say leave a model to call as it will', async () => {
+  const tools = [{ type: 'function' as const, function: { name: 'get_weather', description: 'The weather in a city right now.', parameters: { type: 'object', properties: { city: { $ref: '#/$defs/none' } }, required: ['city'] } } }];
+  const { message } = (await client.chat.completions.create({ model: 'mini', messages: [{ role: 'user', content: 'What is the weather in Berlin?' }], temperature: 0, max_tokens: 200, tools })).choices[0]!;
+  const call = message.tool_calls?.[0];
+  assert.ok(call?.type === 'function' && call.function.name === 'get_weather');
+  assert.equal(JSON.parse(call.function.arguments), { city: 'Berlin' });
+});
+
 server('four at once each get their own answer', async () => {
   const ask = async (content: string): Promise<string> => (await client.chat.completions.create({ model: 'mini', messages: [{ role: 'user', content }], temperature: 0, max_tokens: 50 })).choices[0]?.message.content ?? '';
   const questions = ['What is drift?', 'How do I add a model?', 'Hello!', 'What is drift?'];

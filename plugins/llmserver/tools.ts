@@ -1,9 +1,11 @@
 // Tools of a chat request: which are offered, how a model is told of them, the grammar that forces a call.
 import type { LlamaGrammar, Llama } from 'node-llama-cpp';
 import { CLOSE, OPEN, type ToolCall } from './calls.ts';
-import { badRequest } from './errors.ts';
+import { badRequest, isFailure } from './errors.ts';
 import { schemaGrammar } from './grammar.ts';
 import type { Body } from './requests.ts';
+import type { Marks } from './schema.ts';
+import type { Takeover } from './takeover.ts';
 import type { Message } from './template.ts';
 
 export type Tool = { readonly type: 'function'; readonly function: { readonly name: string; readonly description?: string; readonly parameters?: unknown; readonly strict?: unknown } };
@@ -54,12 +56,39 @@ export const withToolsInWords = (messages: readonly Message[]): readonly Message
   return { role: message.role, content: `${String(message.content)}${calls.join('\n')}` };
 });
 
-/** Forces the answer to be one call; `inWords`: between the marks that `describeTools` asked for, for a model writes best what it was told to write. */
-export function callGrammar(llama: Llama, wish: ToolWish, inWords: boolean): Promise<LlamaGrammar> {
+/** Of one call of an offered tool. `marks`: what stands around it, for a model writes best what it was told to write; `strict`: what a grammar cannot promise is refused. */
+function callGrammar(llama: Llama, wish: ToolWish, how: { readonly marks: Marks | null; readonly strict: boolean }): Promise<LlamaGrammar> {
   // A tool's own $refs begin at its own parameters.
   const tools = wish.tools.map((tool, index) => rooted(parametersOf(tool), `#/tools/${index}`));
   const anyOf = wish.tools.map((tool, index) => ({ type: 'object', properties: { name: { const: tool.function.name }, arguments: { $ref: `#/tools/${index}` } }, required: ['name', 'arguments'] }));
-  return schemaGrammar(llama, { schema: { tools, anyOf }, strict: wish.tools.some((tool) => tool.function.strict === true), param: 'tools', ...(inWords ? { marks: { open: OPEN, close: CLOSE } } : {}) });
+  return schemaGrammar(llama, { schema: { tools, anyOf }, strict: how.strict, param: 'tools', ...(how.marks === null ? {} : { marks: how.marks }) });
+}
+
+/** The answer must be a call. */
+export const forcedCall = (llama: Llama, wish: ToolWish, takesTools: boolean): Promise<LlamaGrammar> =>
+  callGrammar(llama, wish, { marks: takesTools ? null : { open: OPEN, close: CLOSE }, strict: wish.tools.some((tool) => tool.function.strict === true) });
+
+/** Keeps a call that the model begins by itself to the tools that are offered. */
+export const ownCall = (llama: Llama, wish: ToolWish): Takeover => ({
+  open: OPEN, close: CLOSE, isWhole: isJson,
+  async grammar(begin) {
+    try {
+      return await callGrammar(llama, wish, { marks: { open: begin, close: CLOSE }, strict: false });
+    } catch (error) {
+      // Nobody asked for a call, so parameters that no grammar can say are no fault of the request.
+      if (isFailure(error)) return null;
+      throw error;
+    }
+  },
+});
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function parametersOf(tool: Tool): unknown {
