@@ -162,4 +162,25 @@ test('a port that somebody else has gives way, and bkg says so', async () => {
   }
 });
 
+test('a restart that takes its time says meanwhile what it waits for', async () => {
+  const slow = `version: 1
+plugins:
+  slow:
+    manifest:
+      run: [node, -e, "setTimeout(() => require('http').createServer((q, a) => a.end('{}')).listen(process.env.BKG_PORT, '127.0.0.1'), 2500)"]
+      ready: { http: /health }
+`;
+  const house = await appliance({ yaml: slow });
+  try {
+    await reaches(house, 'slow', 'running');
+    const { code, stdout, stderr } = await bkg(house.folder, ['restart', 'slow']);
+    assert.is(code, 0, stderr);
+    assert.match(stderr, /^restart slow …\n {2}\S.*\n/);
+    assert.match(stdout, /^slow: running/);
+    assert.is((await bkg(house.folder, ['restart', 'slow', '--json'])).stderr, '');
+  } finally {
+    assert.equal(await house.dispose(), []);
+  }
+});
+
 test.run();

@@ -187,7 +187,7 @@ download('a file or a folder that cannot be used is named, not a host', async ()
 download('a connection that gives no byte is given up, what came is kept', async () => {
   const of = await world();
   of.stalls = true;
-  const stalled = await fetching(of, from(of), { stall_ms: 500 });
+  const stalled = await fetching(of, from(of), { stall_ms: 1500 });
   assert.is(reason(stalled), 'Network');
   assert.ok(!stalled.ok && stalled.transient && stalled.message.includes(`127.0.0.1:${of.port}`), stalled.ok ? '' : stalled.message);
   of.stalls = false;

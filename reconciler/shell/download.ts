@@ -38,6 +38,17 @@ const PASSING: ReadonlySet<FetchFault> = new Set<FetchFault>(['Network', 'DiskFu
 /** How OpenSSL and node name a certificate they do not accept. */
 const UNTRUSTED = /CERT|ISSUER|SELF_SIGNED/;
 
+/** What the codes of a failed connection mean; others speak for themselves. */
+const UNREACHED: Readonly<Record<string, string>> = {
+  ENOTFOUND: 'no such host is known; is the network up, and the address right?',
+  EAI_AGAIN: 'its name could not be looked up; is the network up?',
+  ECONNREFUSED: 'it takes no connections',
+  ECONNRESET: 'it broke the connection off',
+  ENETUNREACH: 'there is no way to it; is the network up?',
+  EHOSTUNREACH: 'there is no way to it; is the network up?',
+  UND_ERR_CONNECT_TIMEOUT: 'it did not answer in time',
+};
+
 const fault = (reason: FetchFault, message: string): Fault => ({ ok: false, reason, transient: PASSING.has(reason), message });
 
 /** Downloads under way by their part: two models of one source share the bytes, and the part has one writer. */
@@ -61,7 +72,7 @@ export async function fetchModel(order: FetchOrder): Promise<Fetched> {
     if (path !== undefined) return fault('Unwritable', `${order.folder} cannot be used: ${message}; let bkg's user write there`);
     if (code === 'ERR_INVALID_URL') return fault('Invalid', `its address is none: ${order.source.kind === 'hf' ? `HF_ENDPOINT is "${order.env['HF_ENDPOINT'] ?? ''}"` : 'check the source'}`);
     if (UNTRUSTED.test(code)) return { ...fault('Network', `${hostOf(order)}: its certificate is not trusted here (${code}); add its authority to the machine's list or name it in NODE_EXTRA_CA_CERTS, then start bkg anew`), transient: false };
-    return fault('Network', `${hostOf(order)}: ${message}${code === '' ? '' : ` (${code})`}`);
+    return fault('Network', `${hostOf(order)}: ${UNREACHED[code] ?? message}${code === '' ? '' : ` (${code})`}`);
   }
 }
 
