@@ -1,4 +1,4 @@
-// Products of matrices, each on one thread.
+// Products of matrices, each on one thread: by the unit for them where the processor has one (tiles.c), else in vectors.
 #include <string.h>
 #include "train.h"
 
@@ -87,6 +87,7 @@ static void tile(int depth, Matrix a, const float *b, Place c, Into into) {
 static int least(int a, int b) { return a < b ? a : b; }
 
 void multiply(Sizes s, Matrix a, Matrix b, float *c, Into into) {
+  if (multiply_in_tiles(s, a, b, c, into)) return;
   static _Thread_local float *packed_a, *packed_b;
   if (!packed_a) packed_a = floats(BLOCK_ROWS * BLOCK_DEPTH), packed_b = floats((COLUMNS_MAX + TILE_COLUMNS) * BLOCK_DEPTH);
   for (int from = 0; from < s.depth; from += BLOCK_DEPTH) {
