@@ -27,8 +27,8 @@ EXACT, LOOSE = 2, 1
 # Exercises in copying, for each conversation: so many more at first, and only the lasting ones after so many conversations.
 EXERCISES_FIRST = 1.5
 EXERCISES_LESS = 10_000
-EXERCISES = 0.06
-ROW_MIN, ROW_MAX = 4, 24
+EXERCISES = 0.1
+ROW_MIN, ROW_MAX = 4, 40
 # So many rows are of a few tokens only, so that a token alone does not tell the next.
 REPETITIVE, FEWEST = 0.5, 4
 # Special tokens come first in the vocabulary.

@@ -5,12 +5,15 @@ import type { Message } from './corpus.ts';
 import type { Language } from './knowledge.ts';
 import { draw, literal, oneOf, parsePhrase, type Phrase, type Random } from './phrase.ts';
 import { roughen } from './rough.ts';
+import { shortName } from './names.ts';
 import { slotValue } from './slots.ts';
+import { anySum, computed, saidSum } from './sums.ts';
 
 type Texts = { readonly [language in Language]: readonly string[] };
 type Kind = {
   readonly words?: string; readonly phrase?: Texts; readonly number?: readonly [number, number]; readonly times?: number;
   readonly even_with?: string; readonly clock?: true; readonly names?: string; readonly value_of?: string;
+  readonly sum?: true; readonly said?: string; readonly short_for?: string;
 };
 type Slots = Readonly<Record<string, string>>;
 export type Definition = { readonly name: string; readonly description: string; readonly parameters: { readonly properties: Readonly<Record<string, { readonly type: string }>> } & Readonly<Record<string, unknown>> };
@@ -37,6 +40,8 @@ const OFFERED_MAX = 3;
 /** So many requests follow another one under the same tools, for the list of them is long to read; and there are so many at most. */
 const ASKS_AGAIN = 0.75;
 const REQUESTS_MAX = 4;
+/** So many models are called by a part of their address. */
+const SHORT_NAMES = 0.6;
 /** For a value unlike the others of its kind. */
 const TRIES_MAX = 1000;
 
@@ -56,13 +61,16 @@ function valueOf(drawing: Drawing, kindName: string): string {
   if (kind.phrase !== undefined) {
     // A name that stands twice in it is the same one.
     const own = new Map<string, string>();
-    return drawPhrase(drawing, parsePhrase(oneOf(kind.phrase[language], random)), (name) => own.get(name) ?? own.set(name, valueOf(drawing, name)).get(name)!);
+    return drawPhrase(drawing, parsePhrase(oneOf(kind.phrase[language], random)), (name) => own.get(name) ?? own.set(name, valueOf(drawing, kindOf(name))).get(name)!);
   }
   if (kind.number !== undefined) return String((kind.number[0] + Math.floor(random() * (kind.number[1] - kind.number[0] + 1))) * (kind.times ?? 1));
   if (kind.even_with !== undefined) return String(Number(slot(drawing, kind.even_with)) * (2 + Math.floor(random() * (LARGEST_FACTOR - 1))));
   if (kind.clock === true) return `${String(Math.floor(random() * 24)).padStart(2, '0')}:${String(Math.floor(random() * 60)).padStart(2, '0')}`;
   if (kind.names !== undefined) return slotValue(kind.names, language, random);
   if (kind.value_of !== undefined) return String(computed(String(drawing.call[kind.value_of])));
+  if (kind.sum === true) return anySum(random);
+  if (kind.said !== undefined) return saidSum(slot(drawing, kind.said), language, random);
+  if (kind.short_for !== undefined) return random() < SHORT_NAMES ? shortName(slot(drawing, kind.short_for), random) : slotValue('model', language, random);
   throw new Error(`tools.yaml: kind ${kindName} says nothing`);
 }
 
@@ -75,34 +83,23 @@ function wordsOf({ material, language }: Drawing, name: string): readonly string
 const drawPhrase = (drawing: Drawing, phrase: Phrase, slotOf: (name: string) => string): string =>
   draw(phrase, { list: (name) => wordsOf(drawing, name).map(literal), slot: slotOf }, drawing.random);
 
+/** {city2} is a city, too. */
+const kindOf = (name: string): string => name.replace(/\d+$/, '');
+
 /** One value per slot in a whole exchange; {city2} is another city. */
 function slot(drawing: Drawing, name: string): string {
   const { values, slots } = drawing;
-  const kind = name.replace(/\d+$/, '');
+  const kind = kindOf(name);
   const known = values.get(name);
   if (known !== undefined) return known;
   for (let tries = 0; tries < TRIES_MAX; tries += 1) {
     const made = valueOf(drawing, slots[kind] ?? kind);
-    const taken = [...values].some(([other, value]) => other.replace(/\d+$/, '') === kind && value === made);
+    const taken = [...values].some(([other, value]) => kindOf(other) === kind && value === made);
     if (taken) continue;
     values.set(name, made);
     return made;
   }
   throw new Error(`tools.yaml: {${name}} finds no value that another has not: its kind has too few`);
-}
-
-/** Whole numbers with + - * and /, from left to right, products first. */
-function computed(expression: string): number {
-  const signs = expression.match(/\d+|[-+*/]/g) ?? [];
-  const sums: number[] = [];
-  for (let at = 0; at < signs.length; at += 2) {
-    const value = Number(signs[at]);
-    const sign = at === 0 ? '+' : signs[at - 1];
-    if (sign === '*') sums.push(sums.pop()! * value);
-    else if (sign === '/') sums.push(sums.pop()! / value);
-    else sums.push(sign === '-' ? -value : value);
-  }
-  return sums.reduce((sum, value) => sum + value, 0);
 }
 
 /** The words of all values so far, which a slip must not touch. */

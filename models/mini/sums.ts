@@ -1,0 +1,79 @@
+// Sums for the tool `calculate`: as it wants them, their results, and as people say them.
+import type { Language } from './knowledge.ts';
+import { oneOf, type Random } from './phrase.ts';
+
+const NUMBERS_MAX = 5;
+/** So many have one number less, again and again, down to two. */
+const SHORTER = 0.6;
+const DIGITS_MAX = 4;
+/** So many numbers are round, up to a million; so many sums have decimals, in so many of their numbers; so many have brackets. */
+const ROUND = 0.15, DECIMAL = 0.12, IN_NUMBERS = 0.7, BRACKETED = 0.1;
+const ROUND_BY = [10, 100, 1000, 10_000];
+const SIGNS = ['+', '+', '+', '-', '-', '*', '*', '/'] as const;
+type Sign = (typeof SIGNS)[number];
+/** What a division divides by. */
+const DIVISOR_MAX = 60;
+/** Beyond it a result is not written out. */
+const RESULT_MAX = 1e12;
+const DECIMALS = 2;
+const PRECISION = 6;
+
+const below = (most: number, random: Random): number => Math.floor(random() * most);
+
+function anyNumber(random: Random): number {
+  if (random() < ROUND) return (1 + below(100, random)) * oneOf(ROUND_BY, random);
+  return 1 + below(10 ** (1 + below(DIGITS_MAX, random)), random);
+}
+
+/** Products first, then from left to right; what stands in brackets before all. */
+export function computed(expression: string): number {
+  const flat = expression.replace(/\(([^()]*)\)/g, (_found, inner: string) => String(computed(inner)));
+  const parts = flat.match(/\d+(?:\.\d+)?|[-+*/]/g) ?? [];
+  const sums: number[] = [];
+  for (let at = 0; at < parts.length; at += 2) {
+    const value = Number(parts[at]);
+    const sign = at === 0 ? '+' : parts[at - 1];
+    if (sign === '*') sums.push(sums.pop()! * value);
+    else if (sign === '/') sums.push(sums.pop()! / value);
+    else sums.push(sign === '-' ? -value : value);
+  }
+  return Number(sums.reduce((sum, value) => sum + value, 0).toFixed(PRECISION));
+}
+
+/** Numbers with a sign between each two, such as `45 + 12 - 8`; divisions come out whole. */
+export function anySum(random: Random): string {
+  let count = NUMBERS_MAX;
+  while (count > 2 && random() < SHORTER) count -= 1;
+  const signs = Array.from({ length: count - 1 }, (): Sign => oneOf(SIGNS, random));
+  const numbers = Array.from({ length: count }, (_, at) => (signs[at - 1] === '/' ? 2 + below(DIVISOR_MAX - 1, random) : anyNumber(random)));
+  // The first number of a product is made a multiple of all that it is divided by.
+  for (let at = 0, first = 0; at < signs.length; at += 1) {
+    if (signs[at] === '/') numbers[first] = numbers[first]! * numbers[at + 1]!;
+    else if (signs[at] !== '*') first = at + 1;
+  }
+  const whole = signs.includes('/');
+  const decimal = !whole && random() < DECIMAL;
+  const written = numbers.map((number) => (decimal && random() < IN_NUMBERS ? (number / 10 ** (1 + below(DECIMALS, random))).toFixed(1 + below(DECIMALS, random)) : String(number)));
+  let sum = written.flatMap((number, at) => (at === 0 ? [number] : [signs[at - 1]!, number])).join(' ');
+  if (!whole && count > 2 && random() < BRACKETED) sum = sum.replace(/^(\S+) [-+*] (\S+)/, `($1 ${oneOf(['+', '*'], random)} $2)`);
+  return Math.abs(computed(sum)) > RESULT_MAX ? anySum(random) : sum;
+}
+
+const SPOKEN: Readonly<Record<Language, Readonly<Record<Sign, readonly string[]>>>> = {
+  en: { '+': ['plus'], '-': ['minus'], '*': ['times', 'times', 'multiplied by'], '/': ['divided by', 'divided by', 'over'] },
+  de: { '+': ['plus'], '-': ['minus'], '*': ['mal', 'mal', 'multipliziert mit'], '/': ['geteilt durch', 'geteilt durch', 'durch'] },
+};
+const WRITTEN: Readonly<Record<Sign, readonly string[]>> = { '+': ['+'], '-': ['-', '-', '−'], '*': ['*', '*', 'x', '×'], '/': ['/', '/', ':', '÷'] };
+// Bounds of one draw: as it is, in words, with other signs; above the last without blanks.
+const AS_IT_IS = 0.35, IN_WORDS = 0.65, OTHER_SIGNS = 0.8;
+
+/** The same sum as somebody may write it. */
+export function saidSum(sum: string, language: Language, random: Random): string {
+  const how = random();
+  if (how < AS_IT_IS) return sum;
+  const spoken = how < IN_WORDS && !sum.includes('(');
+  const words = spoken ? SPOKEN[language] : WRITTEN;
+  const by = Object.fromEntries(Object.entries(words).map(([sign, ways]) => [sign, oneOf(ways, random)]));
+  const said = sum.replace(/ ([-+*/]) /g, (_found, sign: Sign) => ` ${by[sign]!} `);
+  return spoken || how < OTHER_SIGNS ? said : said.replaceAll(' ', '');
+}
