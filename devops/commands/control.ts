@@ -8,7 +8,7 @@ import { note, status, write, writeJson } from '../show.ts';
 const TELL_EVERY_MS = 1000;
 
 type Answered = { readonly status?: string; readonly message?: string; readonly detail?: string; readonly operation?: string };
-type Plugin = { readonly conditions: readonly { readonly type: string; readonly status: string; readonly message: string }[] };
+type Plugin = { readonly conditions: readonly { readonly type: string; readonly status: string; readonly reason: string; readonly message: string }[] };
 
 export async function control(context: Context, verb: 'start' | 'stop' | 'restart', plugin: string): Promise<number> {
   const client = requireRunning(context);
@@ -25,17 +25,16 @@ export async function control(context: Context, verb: 'start' | 'stop' | 'restar
   return 0;
 }
 
-/** Until it has its answer: what the plugin waits for, each thing once. */
+/** Until it has its answer: what the plugin waits for, whenever that is something else. A look that fails changes nothing. */
 async function tellMeanwhile(client: Client, path: string, asked: Promise<unknown>): Promise<void> {
-  let over = false;
-  const ended = asked.catch(() => undefined).then(() => { over = true; });
+  const ended = asked.then(() => null, () => null);
   for (let told = ''; ; ) {
-    await Promise.race([ended, pause(TELL_EVERY_MS, undefined, { ref: false })]);
-    if (over) return;
-    const { status: code, body } = await client.request(path);
-    const open = code === 200 ? (body as Plugin).conditions.find(({ type, status: is }) => (type === 'Ready' || type === 'Synced') && is !== 'True') : undefined;
-    if (open === undefined || open.message === told) continue;
-    told = open.message;
-    note(`  ${told}\n`);
+    if ((await Promise.race([ended, pause(TELL_EVERY_MS, 'go on', { ref: false })])) === null) return;
+    const seen = await Promise.race([ended, client.request(path).catch(() => undefined)]);
+    if (seen === null) return;
+    const open = seen?.status === 200 ? (seen.body as Plugin).conditions.find(({ type, status: is }) => (type === 'Ready' || type === 'Synced') && is !== 'True') : undefined;
+    if (open === undefined || open.reason === told) continue;
+    told = open.reason;
+    note(`  ${open.message}\n`);
   }
 }

@@ -1,19 +1,20 @@
 // Products of matrices on a processor with a unit for them (AMX): their numbers are rounded to sixteen bits, their sums are not.
 #include "train.h"
 
-#ifndef __AMX_BF16__
+#if !defined __AMX_BF16__ || !defined __AVX512BF16__ || !defined __AVX512BW__
 int multiply_in_tiles(Sizes s, Matrix a, Matrix b, float *c, Into into) {
   (void)s, (void)a, (void)b, (void)c, (void)into;
   return 0;
 }
 #else
 #include <immintrin.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 /** A tile has 16 rows of 16 pairs; a pair is of two neighbours in depth. */
-enum { ROWS = 16, PAIRS = 16, DEEP = 2 * PAIRS, TILE = ROWS * PAIRS, BLOCK = 2 * ROWS };
+enum { ROWS = 16, PAIRS = 16, DEEP = 2 * PAIRS, BLOCK = 2 * ROWS };
 /** What Linux calls asking for the unit, and its state. */
 enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
 typedef __m512i Pairs;
@@ -100,8 +101,9 @@ int multiply_in_tiles(Sizes s, Matrix a, Matrix b, float *c, Into into) {
   static _Thread_local Pairs *packed_a, *packed_b;
   // The deepest products are those of all words, and of all tokens of a piece.
   const size_t deepest = most(VOCAB, PIECE_TOKENS_MAX) + DEEP, largest = most((size_t)VOCAB * (WIDTH + DEEP), (size_t)(INNER + BLOCK) * (PIECE_TOKENS_MAX + DEEP));
-  if (!packed_a) packed_a = memory(BLOCK * deepest * sizeof(float) / 2), packed_b = memory(largest * sizeof(float) / 2);
+  if (!packed_a) packed_a = memory(BLOCK * deepest * sizeof(uint16_t)), packed_b = memory(largest * sizeof(uint16_t));
   const int steps = (s.depth + DEEP - 1) / DEEP;
+  if ((size_t)steps * DEEP > deepest || (size_t)steps * DEEP * (size_t)((s.columns + BLOCK - 1) / BLOCK * BLOCK) > largest) abort();
   for (int j = 0; j < s.columns; j += BLOCK)
     for (int k = 0; k < steps; k++)
       for (int n = 0; n < 2; n++) {

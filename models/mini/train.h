@@ -65,7 +65,7 @@ typedef struct {
 typedef enum { SET, ADD } Into;
 /** C = A B, or C += A B, on this thread; C lies row by row. The depth of a matrix whose depth lies in a row is a multiple of four. */
 void multiply(Sizes s, Matrix a, Matrix b, float *c, Into into);
-/** The same on a unit for matrices; returns 0, and does nothing, where the processor has none. */
+/** The same on a unit for matrices, of numbers rounded to sixteen bits; returns 0, and does nothing, where the processor has none. */
 int multiply_in_tiles(Sizes s, Matrix a, Matrix b, float *c, Into into);
 
 // ─── One step ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -25,6 +25,8 @@ const FREE: readonly (readonly [string, Told])[] = [
   ['Let me see. <tool_call>{"name": "a", "arguments": {}}</tool_call><tool_call>{"name": "b"}</tool_call>', { text: 'Let me see. ', calls: [{ name: 'a', args: '{}' }, { name: 'b', args: '{}' }] }],
   ['<tool_call>{"name": "a", "arguments": {}}', { text: '', calls: [{ name: 'a', args: '{}' }] }],
   ['<tool_call>not JSON</tool_call> and on', { text: '<tool_call>not JSON</tool_call> and on', calls: [] }],
+  ['<tool_call>{"name": "a", "arguments": {"x": "</tool_call>\\""}}</tool_call>', { text: '', calls: [{ name: 'a', args: '{"x":"</tool_call>\\""}' }] }],
+  ['<tool_call>{"name": "a", "arguments": {"x": "open</tool_call>', { text: '<tool_call>{"name": "a", "arguments": {"x": "open</tool_call>', calls: [] }],
   ['<tool_call>never closed', { text: '<tool_call>never closed', calls: [] }],
   ['{"name": "a", "parameters": {"x": "}"}}', { text: '', calls: [{ name: 'a', args: '{"x":"}"}' }] }],
   ['[TOOL_CALLS][{"name": "a", "arguments": {}}, {"name": "b", "arguments": {}}]', { text: '', calls: [{ name: 'a', args: '{}' }, { name: 'b', args: '{}' }] }],

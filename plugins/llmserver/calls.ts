@@ -87,7 +87,7 @@ export function openCallReader(tell: CallTeller, names: ReadonlySet<string>): Ca
         held = held.slice(held.length - keep);
         return;
       }
-      const close = held.indexOf(CLOSE, open);
+      const close = closeOf(held, open + OPEN.length);
       if (close < 0 && last === null) {
         say(held.slice(0, open));
         held = held.slice(open);
@@ -118,6 +118,17 @@ export function openCallReader(tell: CallTeller, names: ReadonlySet<string>): Ca
       return { calls, over: false };
     },
   };
+}
+
+/** Where a call is closed that begins at `from`: a string in it may hold the mark itself. -1: nowhere yet. */
+function closeOf(text: string, from: number): number {
+  let inString = false;
+  for (let at = from; at < text.length; at += 1) {
+    if (inString && text[at] === '\\') at += 1;
+    else if (text[at] === '"') inString = !inString;
+    else if (!inString && text.startsWith(CLOSE, at)) return at;
+  }
+  return -1;
 }
 
 /** Whether an answer that was cut had begun as a call: by its mark, or by the name of a tool. */

@@ -16,7 +16,7 @@ export async function complete(asked: Asked): Promise<void> {
   refuseUnsupported(body, ['suffix', 'logprobs', 'echo', 'logit_bias']);
   if (typeof body['best_of'] === 'number' && body['best_of'] !== 1) throw badRequest('`best_of` other than 1 is not supported.', 'best_of');
   const prompts = promptsOf(engine, body);
-  const order = { sampling: samplingOf(body, engine.sampling), stop: stopsOf(body), maxTokens: countIn(body, 'max_tokens', null), grammar: null, signal: asked.signal };
+  const order = { sampling: samplingOf(body, engine.sampling), stop: stopsOf(body), maxTokens: countIn(body, 'max_tokens', null), grammar: null, takeover: null, signal: asked.signal };
   const { stream, includeUsage } = streamOf(body);
   const events = stream ? openEvents(asked.response) : null;
   const base = { id: `cmpl-${randomUUID()}`, object: 'text_completion', created: Math.floor(Date.now() / 1000), model: asked.name };

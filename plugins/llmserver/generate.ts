@@ -25,7 +25,7 @@ export type GenerateOrder = {
   readonly maxTokens: number | null;
   readonly grammar: LlamaGrammar | null;
   /** Takes over where the model itself begins something, until that is closed. */
-  readonly takeover?: Takeover | null;
+  readonly takeover: Takeover | null;
   readonly signal: AbortSignal;
   /** Called with each piece of text that is certain. */
   readonly onText: (text: string) => void;
@@ -55,7 +55,7 @@ export async function writeAnswer(sequence: LlamaContextSequence, order: Generat
   if (order.signal.aborted) return { finish: 'abort', completionTokens: 0 };
   const { model } = sequence;
   const speller = openSpeller(model, order);
-  const takeover = openTakeover(model, order.takeover ?? null);
+  const takeover = openTakeover(model, order.takeover);
   const generated: Token[] = [];
   let finish: Generated['finish'] = 'length';
   const settings = options(model, order, { generated, state: takeover.state });
@@ -72,14 +72,15 @@ export async function writeAnswer(sequence: LlamaContextSequence, order: Generat
         finish = 'stop';
         break;
       }
-      if (!(await takeover.stands(speller.spelt(token)))) {
+      const text = speller.spelt(token);
+      if (text !== null && !(await takeover.stands(text))) {
         await written.return();
         written = sequence.evaluate(await withoutLast(sequence), settings);
         continue;
       }
       generated.push(token);
       limits.onToken();
-      if (speller.push(token)) {
+      if (speller.push(token, text)) {
         finish = 'stop';
         break;
       }
@@ -92,7 +93,7 @@ export async function writeAnswer(sequence: LlamaContextSequence, order: Generat
   return { finish, completionTokens: generated.length };
 }
 
-/** Takes the last token out of the sequence, to be read anew. */
+/** Takes the last token out of the sequence, to be read anew. Where a model's memory lets go of no single token, the library reads all of it again. */
 async function withoutLast(sequence: LlamaContextSequence): Promise<Token[]> {
   const end = sequence.nextTokenIndex;
   const last = sequence.contextTokens.slice(-1);
@@ -100,8 +101,8 @@ async function withoutLast(sequence: LlamaContextSequence): Promise<Token[]> {
   return last;
 }
 
-/** Tokens to text: characters are said whole, and nothing from a stop string on. Both answers are true once such has come. */
-function openSpeller(model: LlamaModel, order: GenerateOrder): { readonly spelt: (token: Token) => string; readonly push: (token: Token) => boolean; readonly end: () => boolean } {
+/** Tokens to text: characters are said whole, and nothing from a stop string on. `push` and `end` are true once such has come. */
+function openSpeller(model: LlamaModel, order: GenerateOrder) {
   const stops = openStops(order.stop, order.onText);
   let lately = order.prompt.slice(-SPELLING_TOKENS);
   let pending: Token[] = [];
@@ -110,15 +111,18 @@ function openSpeller(model: LlamaModel, order: GenerateOrder): { readonly spelt:
     pending = [];
     return stops.push(text);
   };
-  const spelt = (token: Token): string => model.detokenize([...pending, token], false, lately);
   return {
-    spelt,
-    push(token) {
-      const text = spelt(token);
-      pending.push(token);
-      return pending.length < MAX_PENDING_TOKENS && text.endsWith(REPLACEMENT) ? false : spell(text);
+    /** The text that this token and those before it that wait make; null while a character waits for its other half. */
+    spelt(token: Token): string | null {
+      const text = model.detokenize([...pending, token], false, lately);
+      return pending.length + 1 < MAX_PENDING_TOKENS && text.endsWith(REPLACEMENT) ? null : text;
     },
-    end() {
+    /** `text`: as `spelt` made it. */
+    push(token: Token, text: string | null): boolean {
+      pending.push(token);
+      return text !== null && spell(text);
+    },
+    end(): boolean {
       const stopped = pending.length > 0 && spell(model.detokenize(pending, false, lately));
       stops.end();
       return stopped;

@@ -13,13 +13,13 @@ export type Takeover = {
 export type Watch = {
   /** The grammar that the next token keeps to. */
   readonly state: () => LlamaGrammarEvaluationState | undefined;
-  /** Told the text of each token. False: it reaches past the mark, so it must be sampled anew, now under the grammar. */
+  /** Told each piece of text once, when its last token is there. False: it reaches past the mark, so its last token must be sampled anew, now under the grammar. */
   readonly stands: (text: string) => Promise<boolean>;
 };
 
 export function openTakeover(model: LlamaModel, takeover: Takeover | null): Watch {
   if (takeover === null) return { state: () => undefined, stands: () => Promise.resolve(true) };
-  const { open, close } = takeover;
+  const { open, close, grammar, isWhole } = takeover;
   let state: LlamaGrammarEvaluationState | undefined;
   /** Before the mark as much of the answer's end as may begin it, from then on all that the grammar made. */
   let held = '';
@@ -33,11 +33,12 @@ export function openTakeover(model: LlamaModel, takeover: Takeover | null): Watc
       return true;
     }
     const past = seen.length - at - open.length;
-    begin = past === 0 ? '' : text.slice(0, text.length - past);
-    const grammar = await takeover!.grammar(begin);
+    const mark = text.slice(0, text.length - past);
+    const made = await grammar(past === 0 ? '' : mark);
     held = '';
-    if (grammar === null) return true;
-    state = new LlamaGrammarEvaluationState({ model, grammar });
+    if (made === null) return true;
+    begin = past === 0 ? '' : mark;
+    state = new LlamaGrammarEvaluationState({ model, grammar: made });
     return past === 0;
   }
 
@@ -46,7 +47,7 @@ export function openTakeover(model: LlamaModel, takeover: Takeover | null): Watc
     stands(text) {
       if (state === undefined) return waits(text);
       held += text;
-      if (held.endsWith(close) && takeover.isWhole(held.slice(begin.length, -close.length))) {
+      if (held.endsWith(close) && isWhole(held.slice(begin.length, -close.length))) {
         state = undefined;
         held = '';
       }

@@ -57,7 +57,7 @@ export const withToolsInWords = (messages: readonly Message[]): readonly Message
 });
 
 /** Of one call of an offered tool. `marks`: what stands around it, for a model writes best what it was told to write; `strict`: what a grammar cannot promise is refused. */
-function callGrammar(llama: Llama, wish: ToolWish, how: { readonly marks: Marks | null; readonly strict: boolean }): Promise<LlamaGrammar> {
+async function callGrammar(llama: Llama, wish: ToolWish, how: { readonly marks: Marks | null; readonly strict: boolean }): Promise<LlamaGrammar> {
   // A tool's own $refs begin at its own parameters.
   const tools = wish.tools.map((tool, index) => rooted(parametersOf(tool), `#/tools/${index}`));
   const anyOf = wish.tools.map((tool, index) => ({ type: 'object', properties: { name: { const: tool.function.name }, arguments: { $ref: `#/tools/${index}` } }, required: ['name', 'arguments'] }));
@@ -68,18 +68,22 @@ function callGrammar(llama: Llama, wish: ToolWish, how: { readonly marks: Marks 
 export const forcedCall = (llama: Llama, wish: ToolWish, takesTools: boolean): Promise<LlamaGrammar> =>
   callGrammar(llama, wish, { marks: takesTools ? null : { open: OPEN, close: CLOSE }, strict: wish.tools.some((tool) => tool.function.strict === true) });
 
-/** Keeps a call that the model begins by itself to the tools that are offered. */
+/** Keeps a call that the model begins by itself to the tools that are offered, and to their parameters where a grammar can say those. */
 export const ownCall = (llama: Llama, wish: ToolWish): Takeover => ({
   open: OPEN, close: CLOSE, isWhole: isJson,
   async grammar(begin) {
-    try {
-      return await callGrammar(llama, wish, { marks: { open: begin, close: CLOSE }, strict: false });
-    } catch (error) {
-      // Nobody asked for a call, so parameters that no grammar can say are no fault of the request.
-      if (isFailure(error)) return null;
-      throw error;
-    }
+    const how = { marks: { open: begin, close: CLOSE }, strict: false };
+    // Nobody asked for a call, so parameters that no grammar can say are no fault of the request.
+    return (await orNull(callGrammar(llama, wish, how))) ?? orNull(callGrammar(llama, { ...wish, tools: wish.tools.map(withoutParameters) }, how));
   },
+});
+
+const withoutParameters = (tool: Tool): Tool => ({ ...tool, function: { name: tool.function.name } });
+
+/** Null where the request is at fault. */
+const orNull = <Made>(made: Promise<Made>): Promise<Made | null> => made.catch((error: unknown) => {
+  if (isFailure(error)) return null;
+  throw error;
 });
 
 function isJson(text: string): boolean {

@@ -44,7 +44,8 @@ export async function get(wire: Wire, target: Target, from: Part): Promise<Answe
     if (target.authorization !== null && url.origin === target.url.origin) headers['authorization'] = target.authorization;
     if (from.bytes > 0) Object.assign(headers, { range: `bytes=${from.bytes}-`, 'if-range': from.etag ?? '' });
     if (url.protocol === 'https:') trustSystem();
-    const response = await request(url, { method: 'GET', headers, dispatcher: wire.dispatcher, signal: wire.signal });
+    // What fails is named by the host that was asked last, for a hub sends on to others.
+    const response = await request(url, { method: 'GET', headers, dispatcher: wire.dispatcher, signal: wire.signal }).catch((error: unknown) => { throw Object.assign(error as Error, { host: url.host }); });
     const told = (name: string): string | null => { const value = response.headers[name]; return typeof value === 'string' ? value : null; };
     // A hub tells the hash of the file behind a redirect.
     linkedSha256 ??= /^"?([0-9a-f]{64})"?$/.exec(told('x-linked-etag') ?? '')?.[1] ?? null;

@@ -125,9 +125,17 @@ download('says what is wrong: nothing there, no access, nobody listens', async (
   const of = await world();
   assert.is(reason(await fetching(of, from(of, 'gone.gguf'))), 'NotFound');
   assert.is(reason(await fetching(of, from(of, 'gated.gguf'))), 'Unauthorized');
+  // The host that was asked last is the one that is named, once.
+  of.servers[1]!.close();
+  const moved = await fetching(of, from(of, 'moved.gguf'));
+  assert.match(moved.ok ? '' : moved.message, new RegExp(`^127\\.0\\.0\\.1:(?!${of.port}:)\\d+: it takes no connections \\(ECONNREFUSED\\)`));
   const other = await world();
   end(of);
-  assert.is(reason(await fetching(other, from(of))), 'Network');
+  const nobody = await fetching(other, from(of));
+  assert.is(reason(nobody), 'Network');
+  assert.match(nobody.ok ? '' : nobody.message, new RegExp(`^127\\.0\\.0\\.1:${of.port}: it takes no connections \\(ECONNREFUSED\\)`));
+  const unknown = await fetching(other, { kind: 'http', url: 'http://no-such-host.invalid/m.gguf' });
+  assert.match(unknown.ok ? '' : unknown.message, /^no-such-host\.invalid: (no such host|its name could not be looked up)/);
 });
 
 download('a file of the owner\'s is used where it lies, if it is what it should be', async () => {

@@ -66,13 +66,13 @@ export async function fetchModel(order: FetchOrder): Promise<Fetched> {
     return known ?? (await shared(order, name, targetOf(order, source)));
   } catch (error) {
     if (order.signal.aborted) return fault('Aborted', 'bkg is stopping; it goes on from here at the next start');
-    const { code = '', path, message } = error as NodeJS.ErrnoException;
+    const { code = '', path, message, host } = error as NodeJS.ErrnoException & { readonly host?: string };
     if (code === 'ENOSPC' || code === 'EDQUOT') return fault('DiskFull', 'the disk is full; make room, it goes on from here');
     if (order.source.kind === 'file') return fault('Unreadable', `it could not be read: ${message}; let bkg's user read it`);
     if (path !== undefined) return fault('Unwritable', `${order.folder} cannot be used: ${message}; let bkg's user write there`);
     if (code === 'ERR_INVALID_URL') return fault('Invalid', `its address is none: ${order.source.kind === 'hf' ? `HF_ENDPOINT is "${order.env['HF_ENDPOINT'] ?? ''}"` : 'check the source'}`);
-    if (UNTRUSTED.test(code)) return { ...fault('Network', `${hostOf(order)}: its certificate is not trusted here (${code}); add its authority to the machine's list or name it in NODE_EXTRA_CA_CERTS, then start bkg anew`), transient: false };
-    return fault('Network', `${hostOf(order)}: ${UNREACHED[code] ?? message}${code === '' ? '' : ` (${code})`}`);
+    if (UNTRUSTED.test(code)) return { ...fault('Network', `${host ?? hostOf(order)}: its certificate is not trusted here (${code}); add its authority to the machine's list or name it in NODE_EXTRA_CA_CERTS, then start bkg anew`), transient: false };
+    return fault('Network', `${host ?? hostOf(order)}: ${UNREACHED[code] ?? message}${code === '' ? '' : ` (${code})`}`);
   }
 }
 
