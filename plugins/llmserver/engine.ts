@@ -3,6 +3,7 @@ import type { Llama, LlamaModel, Token } from 'node-llama-cpp';
 import { calibrate, generateTrial } from './calibrate.ts';
 import { badRequest } from './errors.ts';
 import { readPrompt, writeAnswer, type Generated, type GenerateOrder } from './generate.ts';
+import { log } from './log.ts';
 import { openPace } from './pace.ts';
 import type { Advice } from './requests.ts';
 import { commonLength, openSequences } from './sequences.ts';
@@ -22,6 +23,7 @@ export async function openEngine(llama: Llama, { path, settings, onProgress }: E
   const template = openTemplate({ name: promptTemplate, own: typeof own === 'string' ? own : null, bos: model.tokens.bosString ?? '', eos: model.tokens.eosString ?? '' });
   const threads = settings().threads > 0 ? settings().threads : await calibrate(path, process.env['BKG_DATA'], generateTrial(model));
   const contextSize = Math.min(wanted, model.trainContextSize);
+  if (wanted > contextSize) log('info', `contextSize is ${wanted}, but this model holds ${contextSize} tokens at most; it gets those`);
   const context = await model.createContext({ contextSize, sequences: parallel, threads });
   const sequences = openSequences(Array.from({ length: parallel }, () => context.getSequence()), () => settings().queue);
   const vocabulary = vocabularyOf(model);
@@ -43,7 +45,7 @@ export async function openEngine(llama: Llama, { path, settings, onProgress }: E
   }
 
   const tooLong = (found: string, field: string): Error =>
-    badRequest(`${found}; this model's context holds ${contextSize}, the answer included. Shorten it, or raise contextSize.`, field, 'context_length_exceeded');
+    badRequest(`${found}; this model's context holds ${contextSize}, the answer included. ${contextSize < model.trainContextSize ? 'Shorten it, or raise contextSize' : 'That is all the model can hold, so shorten it'}.`, field, 'context_length_exceeded');
 
   async function generate(order: GenerateOrder): Promise<Generated> {
     const { prompt } = order;

@@ -24,7 +24,7 @@ export type GenerateOrder = {
   /** null = the setting's. */
   readonly maxTokens: number | null;
   readonly grammar: LlamaGrammar | null;
-  /** Takes over where the model itself begins something, until that is closed. */
+  /** Takes over where the model itself begins something. */
   readonly takeover: Takeover | null;
   readonly signal: AbortSignal;
   /** Called with each piece of text that is certain. */

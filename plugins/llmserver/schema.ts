@@ -52,8 +52,8 @@ const isSchema = (value: unknown): value is Schema => typeof value === 'object' 
 /** Grammar of any JSON object. */
 export const anyObject = (): string => print(new Map([['root', 'object']]));
 
-/** What stands before the JSON (nothing: '') and behind it. */
-export type Marks = { readonly open: string; readonly close: string };
+/** What stands before the JSON (nothing: '') and behind it; `open`: what begins another like it, as often as there are more, null where there is but one. */
+export type Marks = { readonly begin: string; readonly open: string | null; readonly close: string };
 
 /**
  * Grammar of a schema. `strict`: a promise that a grammar cannot keep is a fault; otherwise it is left to the model.
@@ -62,8 +62,13 @@ export type Marks = { readonly open: string; readonly close: string };
 export function grammarOf(schema: unknown, strict: boolean, marks: Marks | null = null): string {
   const build: Build = { root: schema, strict, rules: new Map(), refs: new Map(), nodes: 0 };
   const whole = expression(build, schema, 0);
-  build.rules.set('root', marks === null ? whole : `${marks.open === '' ? '' : literal(marks.open)} ws ${whole} ws ${literal(marks.close)}`);
+  build.rules.set('root', marks === null ? whole : between(marks, whole));
   return print(build.rules);
+}
+
+function between({ begin, open, close }: Marks, whole: string): string {
+  const marked = `ws ${whole} ws ${literal(close)}`;
+  return `${begin === '' ? '' : literal(begin)} ${marked}${open === null ? '' : ` (ws ${literal(open)} ${marked})*`}`;
 }
 
 function print(rules: ReadonlyMap<string, string>): string {

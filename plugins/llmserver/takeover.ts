@@ -1,14 +1,8 @@
-// Lets a grammar take over in the middle of an answer: from a mark that the model writes by itself to the one that closes it.
+// Lets a grammar take over in the middle of an answer, from a mark that the model writes by itself to the end.
 import { LlamaGrammarEvaluationState, type LlamaGrammar, type LlamaModel } from 'node-llama-cpp';
 
-export type Takeover = {
-  readonly open: string;
-  readonly close: string;
-  /** Of `begin` and all that follows `open`, `close` included; null where there can be none, and then the model goes on by itself. */
-  readonly grammar: (begin: string) => Promise<LlamaGrammar | null>;
-  /** Whether what stands between the marks is all of it: it may hold `close` itself. */
-  readonly isWhole: (inner: string) => boolean;
-};
+/** `grammar`: of `begin` and all that follows the mark; null where there can be none, and then the model goes on by itself. */
+export type Takeover = { readonly mark: string; readonly grammar: (begin: string) => Promise<LlamaGrammar | null> };
 
 export type Watch = {
   /** The grammar that the next token keeps to. */
@@ -18,40 +12,27 @@ export type Watch = {
 };
 
 export function openTakeover(model: LlamaModel, takeover: Takeover | null): Watch {
-  if (takeover === null) return { state: () => undefined, stands: () => Promise.resolve(true) };
-  const { open, close, grammar, isWhole } = takeover;
   let state: LlamaGrammarEvaluationState | undefined;
-  /** Before the mark as much of the answer's end as may begin it, from then on all that the grammar made. */
+  /** As much of the answer's end as may begin the mark. */
   let held = '';
-  let begin = '';
-
-  async function waits(text: string): Promise<boolean> {
-    const seen = held + text;
-    const at = seen.indexOf(open);
-    if (at < 0) {
-      held = seen.slice(Math.max(0, seen.length - open.length + 1));
-      return true;
-    }
-    const past = seen.length - at - open.length;
-    const mark = text.slice(0, text.length - past);
-    const made = await grammar(past === 0 ? '' : mark);
-    held = '';
-    if (made === null) return true;
-    begin = past === 0 ? '' : mark;
-    state = new LlamaGrammarEvaluationState({ model, grammar: made });
-    return past === 0;
-  }
-
+  let over = takeover === null;
   return {
     state: () => state,
-    stands(text) {
-      if (state === undefined) return waits(text);
-      held += text;
-      if (held.endsWith(close) && isWhole(held.slice(begin.length, -close.length))) {
-        state = undefined;
-        held = '';
+    async stands(text) {
+      if (over || takeover === null) return true;
+      const { mark } = takeover;
+      const seen = held + text;
+      const at = seen.indexOf(mark);
+      if (at < 0) {
+        held = seen.slice(Math.max(0, seen.length - mark.length + 1));
+        return true;
       }
-      return Promise.resolve(true);
+      over = true;
+      const past = seen.length - at - mark.length;
+      const grammar = await takeover.grammar(past === 0 ? '' : text.slice(0, text.length - past));
+      if (grammar === null) return true;
+      state = new LlamaGrammarEvaluationState({ model, grammar });
+      return past === 0;
     },
   };
 }

@@ -66,13 +66,13 @@ async function callGrammar(llama: Llama, wish: ToolWish, how: { readonly marks: 
 
 /** The answer must be a call. */
 export const forcedCall = (llama: Llama, wish: ToolWish, takesTools: boolean): Promise<LlamaGrammar> =>
-  callGrammar(llama, wish, { marks: takesTools ? null : { open: OPEN, close: CLOSE }, strict: wish.tools.some((tool) => tool.function.strict === true) });
+  callGrammar(llama, wish, { marks: takesTools ? null : { begin: OPEN, open: null, close: CLOSE }, strict: wish.tools.some((tool) => tool.function.strict === true) });
 
-/** Keeps a call that the model begins by itself to the tools that are offered, and to their parameters where a grammar can say those. */
+/** Keeps a call that the model begins by itself to the tools that are offered, and to their parameters where a grammar can say those; behind it more calls may come, and nothing else. */
 export const ownCall = (llama: Llama, wish: ToolWish): Takeover => ({
-  open: OPEN, close: CLOSE, isWhole: isJson,
+  mark: OPEN,
   async grammar(begin) {
-    const how = { marks: { open: begin, close: CLOSE }, strict: false };
+    const how = { marks: { begin, open: OPEN, close: CLOSE }, strict: false };
     // Nobody asked for a call, so parameters that no grammar can say are no fault of the request.
     return (await orNull(callGrammar(llama, wish, how))) ?? orNull(callGrammar(llama, { ...wish, tools: wish.tools.map(withoutParameters) }, how));
   },
@@ -85,15 +85,6 @@ const orNull = <Made>(made: Promise<Made>): Promise<Made | null> => made.catch((
   if (isFailure(error)) return null;
   throw error;
 });
-
-function isJson(text: string): boolean {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 function parametersOf(tool: Tool): unknown {
   const parameters = (tool.function.parameters ?? {}) as { readonly type?: unknown };
