@@ -21,8 +21,8 @@ WHOLE = 0.13
 FIRST_TOKENS = 6
 # An answer said less often than this holds a name; it is learned whole, so that the name is copied.
 SAID_SELDOM = 100
-# Calls and JSON count so much more than other words: one wrong sign in them and all is wrong.
-EXACT, LOOSE = 2, 1
+# Calls and JSON count so much beside other words: one wrong sign in them and all is wrong.
+EXACT, LOOSE = 5, 2
 
 # Exercises in copying, for each conversation: so many more at first, and only the lasting ones after so many conversations.
 EXERCISES_FIRST = 1.5

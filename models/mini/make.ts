@@ -15,7 +15,9 @@ const SHAPE = { VOCAB: 3072, WIDTH: 160, LAYERS: 3, HEADS: 5, INNER: 480, CONTEX
 const TRAINER = ['train.c', 'model.c', 'attention.c', 'products.c', 'tiles.c', 'update.c'];
 /** With more threads the sums of the algebra under Python would have no fixed order; and those of the trainer, when they wait, soon give way to whatever else runs. */
 const ENVIRONMENT = { OPENBLAS_NUM_THREADS: '1', GOMP_SPINCOUNT: '10000' };
-const PER_TOPIC = 600;
+const PER_TOPIC = 520;
+/** So many questions of the exam may come up by chance. */
+const LEFT_OUT_MAX = 5;
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 const root = join(here, '../..');
@@ -56,11 +58,17 @@ async function trainer(): Promise<string> {
   return program;
 }
 
-/** Nothing is made when the text asks what the exam asks, in the same words. */
-function keepApart(talks: readonly Talk[]): void {
-  const asked = new Set(talks.flatMap((talk) => talk.filter(({ role }) => role === 'user').map(({ content }) => plainly(content))));
-  const known = readExam(EXAM).filter((item) => isUnheard(item) && asked.has(plainly(item.question)));
-  if (known.length > 0) end(`the text has questions of the exam, so word them anew there: ${known.map(({ question }) => question).join(' | ')}`);
+/**
+ * Without conversations that ask what the exam asks, in the same words: a slip or a lost word makes one now and then. No wording of the knowledge does, a test sees to that
+ * (mini.test.ts); where many are left out, nothing is made.
+ */
+function apart(talks: readonly Talk[]): readonly Talk[] {
+  const exam = new Set(readExam(EXAM).filter(isUnheard).map(({ question }) => plainly(question)));
+  const asks = (talk: Talk): readonly string[] => talk.filter(({ role }) => role === 'user').map(({ content }) => plainly(content)).filter((question) => exam.has(question));
+  const known = [...new Set(talks.flatMap(asks))];
+  if (known.length > LEFT_OUT_MAX) end(`the text has questions of the exam, so word them anew there: ${known.join(' | ')}`);
+  if (known.length > 0) say(`left out, for the exam asks it: ${known.join(' | ')}`);
+  return talks.filter((talk) => asks(talk).length === 0);
 }
 
 /** Puts the model in its place, and its sha256 into bkg.yaml. */
@@ -81,8 +89,7 @@ const tools = { python: await python(), train: await trainer() };
 const shape = JSON.stringify(SHAPE);
 const model = join(work, 'bkg-mini.gguf');
 say('writing the text');
-const talks = corpus(SEED, PER_TOPIC);
-keepApart(talks);
+const talks = apart(corpus(SEED, PER_TOPIC));
 writeTalks(join(work, 'corpus.jsonl'), talks);
 await run('', tools.python, join(here, 'convert.py'), 'tokens', shape, String(SEED), join(work, 'corpus.jsonl'), work);
 say('training');

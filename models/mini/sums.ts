@@ -25,20 +25,26 @@ function anyNumber(random: Random): number {
   return 1 + below(10 ** (1 + below(DIGITS_MAX, random)), random);
 }
 
-/** Products first, then from left to right; what stands in brackets before all. */
+/** Products first, then from left to right; what stands in brackets before all. Throws when it is no sum. */
 export function computed(expression: string): number {
   const flat = expression.replace(/\(([^()]*)\)/g, (_found, inner: string) => String(computed(inner)));
-  const parts = flat.match(/\d+(?:\.\d+)?|[-+*/]/g) ?? [];
-  const sums: number[] = [];
-  for (let at = 0; at < parts.length; at += 2) {
-    const value = Number(parts[at]);
-    const sign = at === 0 ? '+' : parts[at - 1];
-    if (sign === '*') sums.push(sums.pop()! * value);
-    else if (sign === '/') sums.push(sums.pop()! / value);
-    else sums.push(sign === '-' ? -value : value);
+  const [first, ...others] = flat.split(/ ([-+*/]) /);
+  const terms = [valueOf(first!, expression)];
+  for (let at = 0; at < others.length; at += 2) {
+    const value = valueOf(others[at + 1]!, expression);
+    if (others[at] === '*') terms.push(terms.pop()! * value);
+    else if (others[at] === '/') terms.push(terms.pop()! / value);
+    else terms.push(others[at] === '-' ? -value : value);
   }
-  return Number(sums.reduce((sum, value) => sum + value, 0).toFixed(PRECISION));
+  return Number(terms.reduce((sum, value) => sum + value, 0).toFixed(PRECISION));
 }
+
+function valueOf(number: string, expression: string): number {
+  if (!/^-?\d+(\.\d+)?$/.test(number)) throw new Error(`"${expression}" is no sum: ${number}`);
+  return Number(number);
+}
+
+const withDecimals = (number: number, decimals: number): string => (number / 10 ** decimals).toFixed(decimals);
 
 /** Numbers with a sign between each two, such as `45 + 12 - 8`; divisions come out whole. */
 export function anySum(random: Random): string {
@@ -53,7 +59,7 @@ export function anySum(random: Random): string {
   }
   const whole = signs.includes('/');
   const decimal = !whole && random() < DECIMAL;
-  const written = numbers.map((number) => (decimal && random() < IN_NUMBERS ? (number / 10 ** (1 + below(DECIMALS, random))).toFixed(1 + below(DECIMALS, random)) : String(number)));
+  const written = numbers.map((number) => (decimal && random() < IN_NUMBERS ? withDecimals(number, 1 + below(DECIMALS, random)) : String(number)));
   let sum = written.flatMap((number, at) => (at === 0 ? [number] : [signs[at - 1]!, number])).join(' ');
   if (!whole && count > 2 && random() < BRACKETED) sum = sum.replace(/^(\S+) [-+*] (\S+)/, `($1 ${oneOf(['+', '*'], random)} $2)`);
   return Math.abs(computed(sum)) > RESULT_MAX ? anySum(random) : sum;

@@ -38,8 +38,8 @@ const GOES_ON = 0.3;
 /** A system offers so many tools at most. */
 const OFFERED_MAX = 3;
 /** So many requests follow another one under the same tools, for the list of them is long to read; and there are so many at most. */
-const ASKS_AGAIN = 0.75;
-const REQUESTS_MAX = 4;
+const ASKS_AGAIN = 0.85;
+const REQUESTS_MAX = 6;
 /** So many models are called by a part of their address. */
 const SHORT_NAMES = 0.6;
 /** For a value unlike the others of its kind. */
