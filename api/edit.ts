@@ -87,7 +87,7 @@ export async function commitAndAnswer(call: Call, edit: Edit): Promise<Answer> {
   if (dryRun || wait === null) return json(body, { headers });
   // An empty list of units would mean all of them, also those this edit has nothing to do with.
   const { units } = done;
-  if (units.length === 0) return json({ ...body, outcome: 'converged', message: 'There was nothing to do.' }, { headers });
+  if (units.length === 0) return json({ ...body, outcome: 'converged', message: 'No process had to change.' }, { headers });
   const settled = await call.house.reconciler.settled({ units, seq: done.seq, timeout_ms });
   if (settled.outcome === 'failed') throw failure({ status: 409, code: 'NotConverged', detail: `bkg.yaml is changed, but the machine could not follow: ${settled.message}`, headers, more: { ...body } });
   return json({ ...body, outcome: settled.outcome, message: settled.message }, { status: settled.outcome === 'timeout' ? 202 : 200, headers });

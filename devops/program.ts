@@ -71,6 +71,12 @@ function tell(error: unknown, context: Context, cwd: string): void {
   // Of the file that was looked at, which need not be the appliance's own.
   const file = 'file' in error ? String(error.file) : context.config;
   const problems = 'problems' in error ? error.problems as readonly Problem[] : [];
-  if (context.json) note(`${JSON.stringify({ error: error.message, remedy: error.remedy, problems })}\n`);
-  else note(`${paint('red', 'bkg:', process.stderr)} ${error.message}${error.remedy === null ? '' : `\n     ${error.remedy}`}\n${problems.map((problem) => problemLine(problem, file, cwd)).join('')}`);
+  if (context.json) {
+    note(`${JSON.stringify({ error: error.message, remedy: error.remedy, problems })}\n`);
+    return;
+  }
+  const lines = problems.map((problem) => problemLine(problem, file, cwd)).join('');
+  // A problem that is all there is to say says it with its place.
+  const said = problems.some(({ message }) => message === error.message) && error.remedy === null;
+  note(said ? lines : `${paint('red', 'bkg:', process.stderr)} ${error.message}${error.remedy === null ? '' : `\n     ${error.remedy}`}\n${lines}`);
 }

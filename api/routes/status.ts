@@ -57,7 +57,7 @@ async function operation(call: Call): Promise<Answer> {
   const about = reconciler.operation(id);
   if (about === null) throw failure({ status: 404, code: 'OperationUnknown', detail: `There is no operation ${id}, or a newer one has taken its place. Edits are named edit-<seq>, asks ask-<number>.` });
   // An edit that gave nobody anything to do has ended; an empty list would ask about the whole house.
-  const settled = about.units.length === 0 ? { outcome: 'converged' as const, message: 'There was nothing to do.' } : await reconciler.settled({ ...about, timeout_ms: 0 });
+  const settled = about.units.length === 0 ? { outcome: 'converged' as const, message: 'No process had to change.' } : await reconciler.settled({ ...about, timeout_ms: 0 });
   return json({ operation: id, outcome: settled.outcome === 'timeout' ? 'running' : settled.outcome, message: settled.message });
 }
 

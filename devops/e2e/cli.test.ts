@@ -183,4 +183,37 @@ plugins:
   }
 });
 
+test('a restart for which there is no model fails at once and says why', async () => {
+  const house = await appliance({ yaml: `version: 1
+models:
+  numbers: { source: "file:numbers.txt" }
+  gone: { source: "file:gone.txt" }
+plugins:
+  one: { use: ./plugins/echo, models: { chat: numbers } }
+`, files: { 'numbers.txt': 'a file that stands in for a model; the fixture reads none\n' } });
+  try {
+    const { pid } = await reaches(house, 'one', 'running');
+    house.save(readFileSync(house.config, 'utf8').replace('chat: numbers', 'chat: gone'));
+    await until('the model is looked for', async () => ((await house.ask('/api/models')).body as { models: { id: string; phase: string }[] }).models.some(({ id, phase }) => id === 'gone' && phase === 'failed'));
+    const { code, stderr } = await bkg(house.folder, ['restart', 'one']);
+    assert.is(code, 1);
+    assert.match(stderr, /one: It waits: its model gone could not be fetched/);
+    assert.is((await house.plugin('one')).pid, pid);
+  } finally {
+    assert.equal(await house.dispose(), []);
+  }
+});
+
+test('what is wrong with an edit is said once', async () => {
+  const house = await appliance({ yaml });
+  try {
+    await reaches(house, 'one', 'running');
+    const { code, stderr } = await bkg(house.folder, ['patch', '/plugins/one/limits', '--remove']);
+    assert.is(code, 1);
+    assert.is(stderr.split('does not exist').length, 2, stderr);
+  } finally {
+    assert.equal(await house.dispose(), []);
+  }
+});
+
 test.run();

@@ -61,7 +61,7 @@ function explainMissing(input: ExplainInput, subject: { readonly plugin: Desired
   const is = (status: PluginStatus, said: readonly [string, string]): Readiness => ({ status, condition: finding('Ready', false, said) });
   if (action === undefined) {
     if (plugin.state === 'ondemand') return is('stopped', ['Asleep', 'It starts with the first request.']);
-    if (plugin.state === 'stopped') return is('stopped', ['Stopped', 'It is declared stopped.']);
+    if (plugin.state === 'stopped') return is('stopped', ['Stopped', `It is declared stopped; \`bkg start ${plugin.id}\` starts it.`]);
     return is('stopped', ['NotHealed', 'No process runs, and the drift policy does not start one.']);
   }
   const install = plugin.install === null ? undefined : input.observed.installs[plugin.package.contentHash];
@@ -100,7 +100,7 @@ const explainLoop = (history: History, isUp: boolean): Finding =>
 
 function explainSync(action: Action | undefined): Finding {
   if (action === undefined) return finding('Synced', true, ['InSync', 'It is as declared.']);
-  return finding('Synced', false, [action.drift, `${action.do}: ${action.because}.`]);
+  return finding('Synced', false, [action.drift, `${action.do === 'wait' ? 'It waits' : action.do}: ${action.because}.`]);
 }
 
 function explainLimits(plugin: DesiredPlugin, process: ObservedProcess): Finding | null {

@@ -14,7 +14,9 @@ const LARGE = `# ${'x'.repeat(70 * 1024)}\n`;
 type Fault = readonly [what: string, text: string, line: number, column: number, says: RegExp];
 
 const faults: readonly Fault[] = [
-  ['a bracket that is not closed', 'version: 1\nlist: [1, 2\nnext: 3\n', 3, 1, /valid YAML/],
+  ['a bracket that is not closed', 'version: 1\nlist: [1, 2\nnext: 3\n', 2, 7, /valid YAML: the \[ here is not closed/],
+  ['a brace that is not closed', 'plugins:\n  a: { use: b, config: { x: 1 }\n  c: { y: [1] }\n', 2, 6, /valid YAML: the \{ here is not closed/],
+  ['the brace within that is not closed', 'plugins:\n  a: { use: b, config: { x: 1\n\n# more\nkeys: {}\n', 2, 24, /valid YAML: the \{ here is not closed/],
   ['a quote that is not closed', 'a: 1\nb: "open\n', 3, 1, /valid YAML/],
   ['a key given twice', 'plugins:\n  a: {}\n  b: {}\n  a: {}\n', 4, 3, /twice/],
   ['a key given twice in braces', 'a: { x: 1, x: 2 }\n', 1, 12, /twice/],

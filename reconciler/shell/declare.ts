@@ -1,6 +1,6 @@
 // Parses bkg.yaml: plain data, and every mistake with its line.
 import { createHash } from 'node:crypto';
-import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, type Document, type Node, type ParsedNode } from 'yaml';
+import { CST, isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, Parser, type Document, type Node, type ParsedNode } from 'yaml';
 import { pointerOf, tokensOf } from '../../schema/pointer.ts';
 import type { Json, Problem } from '../core/types.ts';
 
@@ -143,8 +143,27 @@ function lineWithoutColon(text: string, line: number): { readonly line: number; 
   return null;
 }
 
+/** The last { or [ that nothing closes. */
+function openBracket(text: string): CST.FlowCollection | null {
+  let found: CST.FlowCollection | null = null;
+  for (const token of new Parser().parse(text)) {
+    if (token.type !== 'document') continue;
+    CST.visit(token, ({ key, value }) => {
+      for (const one of [key, value]) if (one?.type === 'flow-collection' && !one.end.some(({ type }) => type === 'flow-map-end' || type === 'flow-seq-end')) found = one;
+    });
+  }
+  return found;
+}
+
 function syntaxProblem(error: Mistake, { lines, text }: { readonly lines: LineCounter; readonly text: string }): Problem {
   const at = lines.linePos(error.pos[0]);
+  // What is not closed is noticed far behind it, where the file goes on as if nothing had been opened.
+  const open = / end with a [}\]]/.test(error.message) ? openBracket(text) : null;
+  if (open !== null) {
+    const { line, col: column } = lines.linePos(open.start.offset);
+    const map = open.start.source === '{';
+    return { code: 'YamlSyntax', pointer: '', line, column, message: `This is not valid YAML: the ${map ? '{' : '['} here is not closed.`, hint: `Close it with ${map ? '}' : ']'}, or write what is in it on lines of its own.`, severity: 'error' };
+  }
   const alone = /^(BAD_INDENT|MISSING_CHAR|BLOCK_AS_IMPLICIT_KEY|MULTILINE_IMPLICIT_KEY)$/.test(error.code) ? lineWithoutColon(text, at.line) : null;
   if (alone !== null) {
     return { code: 'YamlSyntax', pointer: '', line: alone.line, column: alone.text.search(/\S/) + 1, message: `This is not valid YAML: "${alone.text.trim()}" has no colon.`, hint: 'Write `key: value`, or `key:` with the lines below it further in.', severity: 'error' };

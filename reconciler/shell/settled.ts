@@ -37,6 +37,10 @@ function judge(query: SettledQuery, snapshot: Snapshot): Settled | null {
   if (pending.length === 0) return { outcome: 'converged', message: 'everything is as declared' };
   const broken = snapshot.plugins.find((plugin) => names(query, `plugin/${plugin.id}#0`) && readyReason(plugin) !== null && FAILED.has(readyReason(plugin)!.reason));
   if (broken !== undefined) return { outcome: 'failed', message: `${broken.id}: ${readyReason(broken)!.message}` };
+  // Its process goes on as before, for there is no model for the next one.
+  const starved = snapshot.plugins.find((plugin) => names(query, `plugin/${plugin.id}#0`) && snapshot.models.some((model) => model.phase === 'failed' && model.usedBy.includes(plugin.id)));
+  const why = starved?.conditions.find((condition) => condition.type === 'Synced' && condition.status === 'False');
+  if (starved !== undefined && why !== undefined) return { outcome: 'failed', message: `${starved.id}: ${why.message}` };
   return null;
 }
 
