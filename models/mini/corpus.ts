@@ -18,7 +18,7 @@ const TURNS_MAX = 3;
 /** So many stand under words of a system; they change nothing. */
 const HAS_SYSTEM = 0.06;
 /** So many are offered tools that the question does not need; it is answered as ever. */
-const HAS_TOOLS = 0.01;
+const HAS_TOOLS = 0.02;
 
 const SYSTEMS: Readonly<Record<Language, readonly string[]>> = {
   en: [
