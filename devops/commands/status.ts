@@ -58,9 +58,14 @@ const sizeOf = (model: ModelView): string =>
 /** States that are as wished, or follow from another that is told anyway. */
 const WELL = new Set(['Stopped', 'Asleep', 'Absent', 'OnDemand', 'InSync']);
 
+/** Each reason once; that it is not as declared only where nothing else says why. */
+function troublesOf(conditions: readonly Condition[]): readonly Condition[] {
+  const found = conditions.filter((condition) => !WELL.has(condition.reason) && condition.type !== 'Synced' && (condition.status === 'False' || condition.type === 'CrashLooping'));
+  if (found.length === 0) return conditions.filter((condition) => condition.type === 'Synced' && condition.status === 'False');
+  return found.filter(({ reason }, place) => found.findIndex((other) => other.reason === reason) === place);
+}
+
 function writeTroubles(subjects: readonly { readonly id: string; readonly conditions: readonly Condition[] }[]): void {
-  const lines = subjects.flatMap(({ id, conditions }) => conditions
-    .filter((condition) => !WELL.has(condition.reason) && condition.type !== 'Synced' && (condition.status === 'False' || condition.type === 'CrashLooping'))
-    .map((condition) => `${paint('bold', id)} ${paint('yellow', condition.reason)}: ${condition.message}\n`));
+  const lines = subjects.flatMap(({ id, conditions }) => troublesOf(conditions).map((condition) => `${paint('bold', id)} ${paint('yellow', condition.reason)}: ${condition.message}\n`));
   if (lines.length > 0) write(`\n${lines.join('')}`);
 }

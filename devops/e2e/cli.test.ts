@@ -199,6 +199,7 @@ plugins:
     assert.is(code, 1);
     assert.match(stderr, /one: It waits: its model gone could not be fetched/);
     assert.is((await house.plugin('one')).pid, pid);
+    assert.match((await bkg(house.folder, ['status'])).stdout, /\none \w+: It waits: its model gone could not be fetched/);
   } finally {
     assert.equal(await house.dispose(), []);
   }
