@@ -84,8 +84,6 @@ static void tile(int depth, Matrix a, const float *b, Place c, Into into) {
     }
 }
 
-static int least(int a, int b) { return a < b ? a : b; }
-
 void multiply(Sizes s, Matrix a, Matrix b, float *c, Into into) {
   if (multiply_in_tiles(s, a, b, c, into)) return;
   static _Thread_local float *packed_a, *packed_b;

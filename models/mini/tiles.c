@@ -77,7 +77,6 @@ static inline __attribute__((always_inline)) void pack(const float *from, size_t
   memcpy(to, rows, sizeof rows);
 }
 
-static int least(int a, int b) { return a < b ? a : b; }
 static size_t most(size_t a, size_t b) { return a > b ? a : b; }
 
 /** Two by two tiles of C, from so many steps of two tiles of A and two of B each. */

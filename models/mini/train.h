@@ -44,6 +44,8 @@ extern size_t parameters;
 void layout(void);
 Model view(float *all);
 
+static inline int least(int a, int b) { return a < b ? a : b; }
+
 /** Zeros; ends the program when there are none. */
 void *memory(size_t bytes);
 float *floats(size_t count);

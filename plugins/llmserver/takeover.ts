@@ -15,23 +15,23 @@ export function openTakeover(model: LlamaModel, takeover: Takeover | null): Watc
   let state: LlamaGrammarEvaluationState | undefined;
   /** As much of the answer's end as may begin the mark. */
   let held = '';
-  let over = takeover === null;
+  let awaited = takeover;
   return {
     state: () => state,
     async stands(text) {
-      if (over || takeover === null) return true;
-      const { mark } = takeover;
+      if (awaited === null) return true;
+      const { mark, grammar } = awaited;
       const seen = held + text;
       const at = seen.indexOf(mark);
       if (at < 0) {
         held = seen.slice(Math.max(0, seen.length - mark.length + 1));
         return true;
       }
-      over = true;
+      awaited = null;
       const past = seen.length - at - mark.length;
-      const grammar = await takeover.grammar(past === 0 ? '' : text.slice(0, text.length - past));
-      if (grammar === null) return true;
-      state = new LlamaGrammarEvaluationState({ model, grammar });
+      const made = await grammar(past === 0 ? '' : text.slice(0, text.length - past));
+      if (made === null) return true;
+      state = new LlamaGrammarEvaluationState({ model, grammar: made });
       return past === 0;
     },
   };
