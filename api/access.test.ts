@@ -5,36 +5,39 @@ import type { AddressInfo } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { bearerOf, identify, isLoopback } from './access.ts';
+import { isLoopback, openAccess, type Access } from './access.ts';
 import { TOKEN } from './testing/doors.ts';
-import { authorizeAdmin } from './v1/authorize.ts';
+import { makeHouse } from './testing/house.ts';
+import { inOpenAiWords } from './v1/errors.ts';
 
 const NEAR = ['127.0.0.1', '127.8.9.10', '::1', '::ffff:127.0.0.1'];
 const FAR = ['192.0.2.7', '10.0.0.1', '::', 'fe80::1', '::ffff:192.0.2.7', '1127.0.0.1', '127.0.0.1.evil', '', undefined];
 
+const OWN = { host: '127.0.0.1', ports: [] };
+const opened = (): Promise<Access> => openAccess({ reconciler: makeHouse().reconciler, adminToken: TOKEN, env: {} });
 const asking = (authorization: string | undefined, peer: string | undefined): IncomingMessage =>
-  ({ headers: { ...(authorization === undefined ? {} : { authorization }) }, socket: { remoteAddress: peer } }) as unknown as IncomingMessage;
+  ({ method: 'GET', headers: { ...(authorization === undefined ? {} : { authorization }) }, socket: { remoteAddress: peer } }) as unknown as IncomingMessage;
 
 test('what is this machine', () => {
   for (const peer of NEAR) assert.is(isLoopback(peer), true, peer);
   for (const peer of FAR) assert.is(isLoopback(peer), false, peer);
 });
 
-test('both planes judge alike, also once the token is known', () => {
-  const authorize = authorizeAdmin(TOKEN);
-  const judge = (authorization: string | undefined, peer: string | undefined): readonly [string, string] => {
-    const request = asking(authorization, peer);
-    const control = identify(bearerOf(request), { adminToken: TOKEN, peer });
-    const data = authorize(request);
-    return [control.kind === 'admin' ? 'admin' : `${control.refusal.status} ${control.refusal.code}`, data.ok ? data.key : `${data.status} ${data.code}`];
+test('both planes judge alike, also once the token is known', async () => {
+  const access = await opened();
+  const judge = async (authorization: string | undefined, peer: string | undefined): Promise<readonly [string, string]> => {
+    const found = await access.ofRequest(asking(authorization, peer), OWN);
+    if (found.kind === 'somebody') return [found.who.name, found.who.kind];
+    const { status, code } = inOpenAiWords(found.refusal);
+    return [`${found.refusal.status} ${found.refusal.code}`, `${status} ${code}`];
   };
   for (let round = 0; round < 2; round += 1) {
-    for (const peer of FAR) assert.equal(judge(`Bearer ${TOKEN}`, peer), ['403 LoopbackOnly', '403 loopback_only'], String(peer));
-    for (const peer of NEAR) assert.equal(judge(`Bearer ${TOKEN}`, peer), ['admin', 'admin'], peer);
+    for (const peer of FAR) assert.equal(await judge(`Bearer ${TOKEN}`, peer), ['403 LoopbackOnly', '403 loopback_only'], String(peer));
+    for (const peer of NEAR) assert.equal(await judge(`Bearer ${TOKEN}`, peer), ['admin.token', 'owner'], peer);
     for (const peer of [...NEAR, ...FAR]) {
-      assert.equal(judge(undefined, peer), ['401 TokenMissing', '401 missing_api_key']);
-      assert.equal(judge('Basic eDp5', peer), ['401 TokenMissing', '401 missing_api_key']);
-      for (const wrong of [`${TOKEN}x`, TOKEN.slice(1), 'null']) assert.equal(judge(`Bearer ${wrong}`, peer), ['401 TokenWrong', '401 invalid_api_key']);
+      assert.equal(await judge(undefined, peer), ['401 TokenMissing', '401 missing_api_key']);
+      assert.equal(await judge('Basic eDp5', peer), ['401 TokenMissing', '401 missing_api_key']);
+      for (const wrong of [`${TOKEN}x`, TOKEN.slice(1), 'null']) assert.equal(await judge(`Bearer ${wrong}`, peer), ['401 TokenWrong', '401 invalid_api_key']);
     }
   }
 });
@@ -42,10 +45,9 @@ test('both planes judge alike, also once the token is known', () => {
 test('over a real connection from an address of the machine that is not loopback', async () => {
   const outside = Object.values(networkInterfaces()).flatMap((own) => own ?? []).find((own) => !own.internal && own.family === 'IPv4')?.address;
   if (outside === undefined) return void console.log('skipped: this machine has no address but loopback');
-  const authorize = authorizeAdmin(TOKEN);
+  const access = await opened();
   const server = createServer((request, response) => {
-    const who = authorize(request);
-    response.writeHead(who.ok ? 200 : who.status).end();
+    void Promise.resolve(access.ofRequest(request, OWN)).then((found) => response.writeHead(found.kind === 'somebody' ? 200 : found.refusal.status).end());
   }).listen(0);
   await once(server, 'listening');
   const status = async (host: string): Promise<number | undefined> => {

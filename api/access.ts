@@ -1,17 +1,30 @@
-// Who asks: until users exist the one credential is the admin token of this home, and only from this machine.
+// Who asks: the token of a request or a socket, judged the same way at every door.
 import { createHash, timingSafeEqual } from 'node:crypto';
-import type { IncomingMessage } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import type { Reconciler, SessionRow } from '../reconciler/index.ts';
+import { isKeyToken, openKeyCheck } from './auth/keys.ts';
+import { openPasswords, type Passwords } from './auth/passwords.ts';
+import { openSessions, type Sessions } from './auth/sessions.ts';
+import { openQuotas } from './auth/quota.ts';
+import { directories, OWNER, type Directory, type Somebody } from './auth/somebody.ts';
+import { openWatch, type Watch } from './auth/watch.ts';
+import { isOwnOrigin } from './hosts.ts';
 import type { Refusal } from './problem.ts';
 
 /** Browsers cannot set headers on a WebSocket, but they can name subprotocols. */
 const BEARER_PROTOCOL = 'bkg.bearer.';
 /** The subprotocol that is chosen when a client offers it beside its token. */
 const PLAIN_PROTOCOL = 'bkg';
+/** What a page of ours sends beside its cookie: another page cannot read it. */
+export const CSRF_HEADER = 'x-bkg-csrf';
+const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS']);
+const NAME_BYTES = 4;
 
 export type Identity =
-  /** Holds the admin token and asks from this machine. */
-  | { readonly kind: 'admin' }
+  | { readonly kind: 'somebody'; readonly who: Somebody; /** Of who has signed in. */ readonly session: SessionRow | null }
   | { readonly kind: 'nobody'; readonly refusal: Refusal };
+type Somebodys = Extract<Identity, { readonly kind: 'somebody' }>;
+type Soon<Result> = Result | Promise<Result>;
 
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
 
@@ -46,22 +59,113 @@ export function chooseProtocol(offered: ReadonlySet<string>): string | false {
   return [...offered].find((name) => name.startsWith(BEARER_PROTOCOL)) ?? false;
 }
 
+/** The value of a cookie; null without it. */
+export function cookieOf(headers: IncomingHttpHeaders, name: string): string | null {
+  const found = (headers.cookie ?? '').split(';').map((part) => part.trim()).find((part) => part.startsWith(`${name}=`));
+  return found?.slice(name.length + 1) ?? null;
+}
+
 const nobody = (status: number, code: string, detail: string): Identity => ({
   kind: 'nobody',
   refusal: { status, code, detail, ...(status === 401 ? { headers: { 'www-authenticate': 'Bearer realm="bkg"' } } : {}) },
 });
+const somebody = (who: Somebody, session: SessionRow | null = null): Identity => ({ kind: 'somebody', who, session });
 
-/**
- * Judges a token: the one rule of control plane, data plane and bus. `peer` is the address at the other end of the
- * connection. `known` was judged right before: whoever asks often spares the hashing.
- */
-export function identify(token: string | null, o: { readonly adminToken: string; readonly peer: string | undefined; readonly known?: string | null }): Identity {
-  if (token === null) {
-    return nobody(401, 'TokenMissing', 'Send "Authorization: Bearer <token>". The token of this appliance lies in $BKG_HOME/admin.token (by default .bkg/admin.token beside bkg.yaml).');
+const MISSING = nobody(401, 'TokenMissing', 'Send "Authorization: Bearer <token>": an API key (`bkg key mint`), the access token of POST /auth/login, or, on the machine itself, the token in $BKG_HOME/admin.token.');
+const UNKNOWN = nobody(401, 'TokenWrong', 'This token is not in force: it has expired, its session has ended, or it was never good. Sign in again with POST /auth/login; the token in $BKG_HOME/admin.token changes at each start of bkg.');
+const FAR = nobody(403, 'LoopbackOnly', 'The admin token is for callers on the machine itself. Use an API key or sign in, or connect through an SSH tunnel.');
+const FOREIGN = nobody(403, 'OriginForeign', 'A request with a cookie must come from a page of this appliance.');
+const FORGED = nobody(403, 'CsrfMissing', `A request with a cookie that changes something needs the header ${CSRF_HEADER}, with the csrf that POST /auth/login or GET /auth/me gave.`);
+
+export type AccessOptions = {
+  readonly reconciler: Pick<Reconciler, 'snapshot' | 'sessions' | 'saveSession' | 'derive'>;
+  readonly adminToken: string;
+  readonly env: Readonly<Record<string, string | undefined>>;
+};
+
+export type Access = {
+  readonly directory: () => Directory;
+  readonly passwords: Passwords;
+  readonly sessions: Sessions;
+  readonly quotas: ReturnType<typeof openQuotas>;
+  readonly watch: Watch;
+  readonly cookies: { readonly session: string; readonly refresh: string };
+  /** Whose token it is. At once for what was seen before. */
+  readonly of: (token: string | null, peer: string | undefined) => Soon<Identity>;
+  /** By its bearer token, else by its cookie. `own`: where our pages come from. */
+  readonly ofRequest: (request: IncomingMessage, own: Own, token?: string | null) => Soon<Identity>;
+  /** The same somebody as of now; null once they are nobody any more. */
+  readonly again: (identity: Somebodys) => Identity;
+};
+
+type Own = { readonly host: string; readonly ports: readonly (number | null)[] };
+
+export async function openAccess({ reconciler, adminToken, env }: AccessOptions): Promise<Access> {
+  const directory = directories(reconciler.snapshot);
+  const passwords = openPasswords({ snapshot: reconciler.snapshot, env });
+  const sessions = await openSessions({ reconciler, derive: (purpose) => reconciler.derive(purpose) });
+  const keys = openKeyCheck(directory);
+  // Cookies know no ports: two appliances on one host must not overwrite each other's.
+  const home = Buffer.from(reconciler.derive('cookies').subarray(0, NAME_BYTES)).toString('hex');
+  const cookies = { session: `bkg_${home}_session`, refresh: `bkg_${home}_refresh` };
+  /** Judged right before: whoever asks often spares the hashing. */
+  let known: string | null = null;
+
+  function ofSession(row: SessionRow | null): Identity {
+    const who = row === null ? null : directory().user(row.user);
+    const user = row === null ? undefined : reconciler.snapshot().desired.users.find((one) => one.name === row.user);
+    if (row === null || who === null || user === undefined) return UNKNOWN;
+    if (!sessions.isBoundTo(row, passwords.credentialOf(user))) {
+      sessions.end(row.family, 'the password was changed');
+      return UNKNOWN;
+    }
+    return somebody(who, row);
   }
-  if (token !== o.known && !sameSecret(token, o.adminToken)) {
-    return nobody(401, 'TokenWrong', 'This token is not the one in force; it changes at each start of bkg. Read it again from $BKG_HOME/admin.token.');
+
+  function of(token: string | null, peer: string | undefined): Soon<Identity> {
+    if (token === null) return MISSING;
+    if (isKeyToken(token)) {
+      const verdict = keys.check(token, peer);
+      return verdict instanceof Promise ? verdict.then(ofKey) : ofKey(verdict);
+    }
+    if (token.startsWith('v4.public.')) {
+      const row = sessions.of(token);
+      return row instanceof Promise ? row.then(ofSession) : ofSession(row);
+    }
+    if (token !== known && !sameSecret(token, adminToken)) return UNKNOWN;
+    known = token;
+    return isLoopback(peer) ? somebody(OWNER) : FAR;
   }
-  if (!isLoopback(o.peer)) return nobody(403, 'LoopbackOnly', 'The admin token is for callers on the machine itself. Connect to 127.0.0.1 there, or through an SSH tunnel.');
-  return { kind: 'admin' };
+
+  function ofCookie(request: IncomingMessage, own: Own, cookie: string): Soon<Identity> {
+    const isWrite = !SAFE_METHODS.has(request.method ?? '') || request.headers.upgrade !== undefined;
+    if (isWrite && (request.headers.origin === undefined || !isOwnOrigin(request.headers, own))) return FOREIGN;
+    const judge = (row: SessionRow | null): Identity => {
+      const forged = row !== null && !SAFE_METHODS.has(request.method ?? '') && !sameSecret(String(request.headers[CSRF_HEADER] ?? ''), sessions.csrfOf(row.family));
+      return forged ? FORGED : ofSession(row);
+    };
+    const row = sessions.of(cookie);
+    return row instanceof Promise ? row.then(judge) : judge(row);
+  }
+
+  function again({ who, session }: Somebodys): Identity {
+    if (session !== null) return ofSession(sessions.live(session.family));
+    if (who.key === null) return somebody(who);
+    const now = directory().key(who.key.id);
+    // With another hash it is another key; the one before the last rotation is good until its end.
+    const hash = now === null ? null : [now.key.hash, now.key.previous !== null && now.key.previous.until > Date.now() ? now.key.previous.hash : null];
+    if (now === null || !hash!.includes(who.key.hash) || (now.key.expires !== null && now.key.expires <= Date.now())) return UNKNOWN;
+    return somebody(now.who);
+  }
+
+  return {
+    directory, passwords, sessions, cookies, of, quotas: openQuotas(), watch: openWatch(again),
+    ofRequest(request, own, token = bearerOf(request)) {
+      const cookie = token === null ? cookieOf(request.headers, cookies.session) : null;
+      return cookie === null ? of(token, request.socket.remoteAddress) : ofCookie(request, own, cookie);
+    },
+    again,
+  };
 }
+
+const ofKey = (verdict: Awaited<ReturnType<ReturnType<typeof openKeyCheck>['check']>>): Identity => (verdict.ok ? somebody(verdict.who) : { kind: 'nobody', refusal: verdict.refusal });

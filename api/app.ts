@@ -3,8 +3,10 @@ import Router from '@koa/router';
 import Koa, { type Context, type Next } from 'koa';
 import type { Actor } from '../reconciler/index.ts';
 import { validateConfig } from '../schema/validate.ts';
-import { bearerOf, identify } from './access.ts';
+import type { Access, Identity } from './access.ts';
+import { lacking, may, outOfReach, reaches, type Somebody } from './auth/somebody.ts';
 import { CONTROL_BODY_MAX_BYTES, jsonOf, mediaTypeOf, readBody, textOf } from './body.ts';
+import { isOwnOrigin } from './hosts.ts';
 import type { Meter } from './meter.ts';
 import { failure, problemEdge } from './problem.ts';
 import type { Verdict } from './rate.ts';
@@ -12,9 +14,10 @@ import type { Answer, House, Route } from './route.ts';
 
 export type AppOptions = {
   readonly house: House;
-  readonly adminToken: string;
   readonly table: readonly Route[];
   readonly meter: Meter;
+  /** Where our own pages come from. */
+  readonly own: () => Parameters<Access['ofRequest']>[1];
   readonly rate: (address: string | undefined, requestsPerMinute: number) => Promise<Verdict>;
 };
 
@@ -44,18 +47,31 @@ async function securityHeaders(context: Context, next: Next): Promise<void> {
 
 /** Credentials first, so that the owner on the machine is never locked out by the limit. */
 function gate(o: AppOptions) {
-  const open = new Set(o.table.filter((row) => row.scope === 'public').map((row) => row.path));
+  const open = new Set(o.table.filter((row) => row.scope === 'public').map((row) => `${row.method} ${row.path}`));
   return async (context: Context, next: Next): Promise<void> => {
     const peer = context.req.socket.remoteAddress;
-    const identity = identify(bearerOf(context.req), { adminToken: o.adminToken, peer });
-    if (identity.kind === 'nobody') {
-      if (!isHealth(context.path)) await limit(o, context, peer);
-      const isOpen = open.has(context.path) && (context.method === 'GET' || context.method === 'HEAD');
-      if (!isOpen) throw failure(identity.refusal);
-    }
+    const identity = await o.house.access.ofRequest(context.req, o.own());
+    const isOwner = identity.kind === 'somebody' && identity.who.kind === 'owner';
+    if (!isOwner && !isHealth(context.path)) await limit(o, context, peer);
+    const method = context.method === 'HEAD' ? 'GET' : context.method;
+    if (identity.kind === 'nobody' && !open.has(`${method} ${context.path}`)) throw failure(identity.refusal);
+    context.state['identity'] = identity;
     await next();
   };
 }
+
+/** Who asks for a route, when they may. A public one is for everybody. */
+function admitted(row: Route, identity: Identity, params: Readonly<Record<string, string>>): Somebody {
+  if (identity.kind === 'nobody') return NOBODY;
+  const { who } = identity;
+  const named = row.scope === 'public' || row.scope === 'self' || row.scope === 'places' || row.scope === 'capability' ? null : row.scope;
+  if (named !== null && !may(who, named)) throw failure(lacking(who, named));
+  const plugin = row.path.includes('/plugins/{id}') ? params['id'] : undefined;
+  if (plugin !== undefined && !reaches(who, plugin)) throw failure(outOfReach(who, plugin));
+  return who;
+}
+
+const NOBODY: Somebody = { kind: 'user', name: 'nobody', user: null, key: null, grants: [[]], plugins: [] };
 
 async function limit(o: AppOptions, context: Context, peer: string | undefined): Promise<void> {
   const { requestsPerMinute } = o.house.reconciler.snapshot().desired.server.rateLimit;
@@ -73,9 +89,12 @@ function makeRouter(o: AppOptions): Router {
   const router = new Router();
   for (const row of o.table) {
     router.register(koaPath(row.path), [row.method], async (context) => {
+      const identity = (context.state as { readonly identity: Identity }).identity;
+      const who = admitted(row, identity, context.params as Record<string, string>);
       const { type, body } = await bodyOf(row, context as unknown as Context);
+      const actor = { name: who.name, source: sourceOf(context.get('x-bkg-source')), address: context.req.socket.remoteAddress ?? null };
       const answer = await row.run({
-        house: o.house, actor: { name: 'admin', source: sourceOf(context.get('x-bkg-source')) }, path: context.path, params: context.params as Record<string, string>,
+        house: o.house, actor, who, session: identity.kind === 'somebody' ? identity.session : null, fromOwnPage: context.headers.origin !== undefined && isOwnOrigin(context.headers, o.own()), path: context.path, params: context.params as Record<string, string>,
         query: context.URL.searchParams, headers: context.headers, type, body, signal: signalOf(context as unknown as Context),
       });
       await send(answer, context as unknown as Context);
@@ -120,7 +139,7 @@ async function send(answer: Answer, context: Context): Promise<void> {
     return;
   }
   context.status = answer.status;
-  for (const [name, value] of Object.entries(answer.headers ?? {})) if (value !== undefined) context.set(name, String(value));
+  for (const [name, value] of Object.entries(answer.headers ?? {})) if (value !== undefined) context.set(name, Array.isArray(value) ? value : String(value));
   if (context.response.get('cache-control') === '') context.set('cache-control', 'no-store');
   if (answer.kind === 'text') {
     context.type = answer.type;

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { covers } from './bus.ts';
+import { covers } from '../schema/scopes.ts';
 import { type Doors, type Reply, openDoors, openPlugin, send, until } from './testing/doors.ts';
 import { capability, type PluginSpec } from './testing/house.ts';
 

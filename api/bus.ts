@@ -2,8 +2,10 @@
 import { type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
-import type { Json, Reconciler, Route, Snapshot } from '../reconciler/index.ts';
-import { bearerOf, identify, socketTokenOf } from './access.ts';
+import { begin, type Json, type Reconciler, type Route, type Snapshot } from '../reconciler/index.ts';
+import { covers } from '../schema/scopes.ts';
+import { bearerOf, socketTokenOf, type Access } from './access.ts';
+import { lacking, may, outOfReach, reaches, type Somebody } from './auth/somebody.ts';
 import { INVOKE_BODY_MAX_BYTES, jsonOf, mediaTypeOf, readBody } from './body.ts';
 import type { BusTalk } from './bus-talk.ts';
 import { isOwnOrigin } from './hosts.ts';
@@ -14,7 +16,7 @@ import { type Sockets, refuseUpgrade } from './sockets.ts';
 
 export type BusOptions = {
   readonly reconciler: Reconciler;
-  readonly adminToken: string;
+  readonly access: Access;
   readonly log: Logger;
   readonly sockets: Sockets;
   readonly live: Live;
@@ -39,10 +41,6 @@ function callerOf(reconciler: Reconciler, token: string | null): Caller {
   return caller;
 }
 
-/** `repo.*` covers every capability that begins with `repo.`. */
-export const covers = (grant: string, capability: string): boolean =>
-  grant === capability || grant === '*' || (grant.endsWith('.*') && capability.startsWith(grant.slice(0, -1)));
-
 /** Throws unless the owner has granted it; the message says which line to add. */
 export function checkGrant(snapshot: Snapshot, caller: string, capability: string): void {
   const grants = snapshot.routes.find((route) => route.plugin === caller)?.grants ?? [];
@@ -51,6 +49,12 @@ export function checkGrant(snapshot: Snapshot, caller: string, capability: strin
   const asks = snapshot.desired.plugins.find((plugin) => plugin.id === caller)?.calls.some((call) => covers(call, capability)) === true;
   const first = asks ? '' : `Its manifest does not ask for it: write \`calls: [${capability}]\` in plugin.yaml. Then, to`;
   throw failure({ status: 403, code: 'NotGranted', detail: `${caller} may not call ${capability}. ${asks ? 'To' : first} allow it, write in bkg.yaml: ${line}`, more: { grant: line } });
+}
+
+/** A plugin may call what it is granted. */
+function pluginAsSomebody(plugin: string, snapshot: Snapshot): Somebody {
+  const grants = snapshot.routes.find((route) => route.plugin === plugin)?.grants ?? [];
+  return { kind: 'plugin', name: `plugin ${plugin}`, user: null, key: null, grants: [grants], plugins: null };
 }
 
 const ORDER: readonly Route['state'][] = ['ready', 'starting', 'asleep', 'down'];
@@ -75,11 +79,9 @@ export function openBus(o: BusOptions): Bus {
       void answer(o, request, response).catch((error: unknown) => writeRefusal(response, refusalOf(error, o.log)));
     },
     upgrade(request, socket, head) {
-      try {
-        upgrade(o, { request, socket, head });
-      } catch (error) {
-        refuseUpgrade(socket, refusalOf(error, o.log));
-      }
+      // Nobody else listens until it is a WebSocket.
+      socket.on('error', () => undefined);
+      begin(() => upgrade(o, { request, socket, head }), (error) => refuseUpgrade(socket, refusalOf(error, o.log)));
     },
   };
 }
@@ -105,23 +107,25 @@ async function answer(o: BusOptions, request: IncomingMessage, response: ServerR
   const controller = new AbortController();
   response.once('close', () => controller.abort());
   await invoke({
-    reconciler: o.reconciler, plugin, capability, input: bytes.length === 0 ? {} : (jsonOf(bytes) as Json),
+    reconciler: o.reconciler, access: o.access, identity: { kind: 'somebody', who: pluginAsSomebody(caller.plugin, snapshot), session: null }, plugin, capability, input: bytes.length === 0 ? {} : (jsonOf(bytes) as Json),
     headers: request.headers, signal: controller.signal,
   }, response);
 }
 
-function upgrade(o: BusOptions, { request, socket, head }: { readonly request: IncomingMessage; readonly socket: Duplex; readonly head: Buffer }): void {
+async function upgrade(o: BusOptions, { request, socket, head }: { readonly request: IncomingMessage; readonly socket: Duplex; readonly head: Buffer }): Promise<void> {
   const url = new URL(request.url ?? '/', 'http://bus');
   // Plugins are no web pages, and no page is served here.
   if (!isOwnOrigin(request.headers, { host: '', ports: [] })) throw failure({ status: 403, code: 'OriginForeign', detail: 'The bus takes no connections from web pages.' });
   const token = socketTokenOf(request, url.searchParams);
   const older = /^\/ws\/core\/plugins\/([^/]+)\/(logs|telemetry)$/.exec(url.pathname);
   if (older !== null) {
-    const identity = identify(token, { adminToken: o.adminToken, peer: request.socket.remoteAddress });
+    const identity = await o.access.of(token, request.socket.remoteAddress);
     if (identity.kind === 'nobody') throw failure(identity.refusal);
     const plugin = older[1]!;
+    if (!may(identity.who, 'config.read')) throw failure(lacking(identity.who, 'config.read'));
+    if (!reaches(identity.who, plugin)) throw failure(outOfReach(identity.who, plugin));
     if (!o.reconciler.snapshot().plugins.some((known) => known.id === plugin)) throw failure({ status: 404, code: 'PluginUnknown', detail: `There is no plugin ${plugin} in bkg.yaml.` });
-    o.sockets.upgrade(request, socket, { head, connect: o.live.connect({ plugin, topics: [older[2] as 'logs' | 'telemetry'] }) });
+    o.sockets.upgrade(request, socket, { head, connect: o.live.connect({ plugin, who: identity, topics: [older[2] as 'logs' | 'telemetry'] }) });
     return;
   }
   if (url.pathname !== '/') throw failure({ status: 404, code: 'NotFound', detail: `There is no WebSocket at ${url.pathname} on the bus; it is at /.` });

@@ -144,7 +144,7 @@ test('refusals of the reconciler keep their code, problems and diff', async () =
   const cases: readonly (readonly [PatchResult, number, string])[] = [
     [{ ok: false, code: 'Invalid', problems: [problem] }, 422, 'ConfigInvalid'],
     [{ ok: false, code: 'Refused', problems: [{ ...problem, code: 'PathMissing' }] }, 422, 'PathMissing'],
-    [{ ok: false, code: 'ReadOnlyFile', diff: '', message: 'It is read-only.' }, 409, 'ReadOnlyFile'],
+    [{ ok: false, code: 'ReadOnlyFile', diff: '', message: 'It is read-only.', denied: [] }, 409, 'ReadOnlyFile'],
   ];
   for (const [result, status, code] of cases) {
     doors.answers.patch = () => result;

@@ -4,12 +4,17 @@ import { pipeline } from 'node:stream/promises';
 import { Agent, request } from 'undici';
 import type { Capability, Json, Lease, Reconciler, Route } from '../reconciler/index.ts';
 import { validateConfig } from '../schema/validate.ts';
-import { admit } from './limits.ts';
+import type { Access, Identity } from './access.ts';
+import { lacking, may, outOfReach, reaches } from './auth/somebody.ts';
+import { admit, type Admission } from './limits.ts';
 import { type Refusal, failure } from './problem.ts';
 import { whenReady } from './ready.ts';
+import { usageReader, type Usage } from './v1/stream.ts';
 
 export type InvokeOrder = {
   readonly reconciler: Reconciler;
+  readonly access: Pick<Access, 'quotas' | 'watch'>;
+  readonly identity: Extract<Identity, { readonly kind: 'somebody' }>;
   readonly plugin: string;
   readonly capability: string;
   readonly input: Json;
@@ -39,25 +44,47 @@ export async function invoke(order: InvokeOrder, response: ServerResponse): Prom
   const { reconciler, plugin } = order;
   const route = reconciler.snapshot().routes.find((candidate) => candidate.plugin === plugin);
   if (route === undefined) throw failure({ status: 404, code: 'PluginUnknown', detail: `There is no plugin ${plugin} in bkg.yaml.` });
+  const { who } = order.identity;
+  if (!may(who, order.capability)) throw failure(lacking(who, order.capability));
+  if (!reaches(who, plugin)) throw failure(outOfReach(who, plugin));
   const capability = capabilityOf(route, order.capability);
   const problems = capability.input === null ? [] : validateConfig(capability.input, order.input, '');
   if (problems.length > 0) throw failure({ status: 422, code: 'InputInvalid', detail: `The input of ${order.capability} is not what ${plugin} takes: ${problems[0]!.message}`, problems });
+  const quota = order.access.quotas.admit(who.key);
+  if (!quota.ok) throw tooMany(quota);
   const admission = admit({ plugin, capability, limits: route.limits });
   if (!admission.ok) {
-    throw failure({ status: 429, code: 'RateLimited', detail: admission.message, headers: { ...Object.fromEntries(admission.headers), 'retry-after': String(admission.retryAfter_s) } });
+    quota.release();
+    throw tooMany(admission);
   }
+  const begun = performance.now();
+  const gone = new AbortController();
+  const unwatched = order.access.watch.add({ identity: order.identity, capability: order.capability, plugin, cut: (refusal) => { gone.abort(failure(refusal)); } });
   try {
     // Held from here on: a plugin that is waiting for its first request must not fall asleep over it.
     const lease = reconciler.lease(plugin, route.state === 'ready' ? route.incarnation : null);
-    const outcome = await forward(order, { capability, lease, headers: Object.fromEntries(admission.headers) }, response).catch((error: unknown) => ({ error: order.signal.aborted ? null : messageOf(error), thrown: error }));
+    const signal = AbortSignal.any([order.signal, gone.signal]);
+    const outcome = await forward({ ...order, signal }, { capability, lease, headers: Object.fromEntries([...admission.headers, ...quota.headers]) }, response)
+      .catch((error: unknown) => ({ error: signal.aborted ? null : messageOf(error), usage: NO_USAGE, status: FAILED, thrown: gone.signal.aborted ? gone.signal.reason as unknown : error }));
     lease.end({ error: outcome.error });
+    quota.spend(outcome.usage.promptTokens + outcome.usage.completionTokens);
+    reconciler.account({ at: Date.now(), key: who.key?.id ?? null, user: who.user ?? who.name, plugin, model: '', capability: order.capability, status: outcome.status, ...outcome.usage, latency_ms: performance.now() - begun });
     if ('thrown' in outcome) throw outcome.thrown;
   } finally {
+    unwatched();
+    quota.release();
     admission.release();
   }
 }
 
-type Outcome = { readonly error: string | null };
+const tooMany = (refused: Extract<Admission, { readonly ok: false }>): Error =>
+  failure({ status: 429, code: 'RateLimited', detail: refused.message, headers: { ...Object.fromEntries(refused.headers), 'retry-after': String(refused.retryAfter_s) } });
+
+const NO_USAGE: Usage = { promptTokens: 0, completionTokens: 0 };
+/** Of a call that got no answer. */
+const FAILED = 502;
+
+type Outcome = { readonly error: string | null; readonly status: number; /** As the answer tells, where it does. */ readonly usage: Usage };
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 
 async function forward(order: InvokeOrder, about: { readonly capability: Capability; readonly lease: Lease; readonly headers: OutgoingHttpHeaders }, response: ServerResponse): Promise<Outcome> {
@@ -80,14 +107,17 @@ async function forward(order: InvokeOrder, about: { readonly capability: Capabil
   for (const name of PASSED_BACK) if (upstream.headers[name] !== undefined) back[name] = upstream.headers[name];
   response.writeHead(upstream.statusCode, { ...about.headers, ...back });
   response.flushHeaders();
+  const reader = usageReader();
+  upstream.body.on('data', (chunk: Buffer) => reader.see(chunk));
+  const ended = (error: string | null): Outcome => ({ error, status: upstream.statusCode, usage: reader.usage() ?? NO_USAGE });
   try {
     await pipeline(upstream.body, response);
   } catch {
     // The answer has begun: the connection is cut, so that nobody takes half an answer for a whole one.
     response.destroy();
-    return { error: broke };
+    return ended(broke);
   }
-  return { error: upstream.statusCode >= 500 ? `it answered ${upstream.statusCode} to ${capability.id}` : null };
+  return ended(upstream.statusCode >= 500 ? `it answered ${upstream.statusCode} to ${capability.id}` : null);
 }
 
 function unreachable(order: InvokeOrder, error: unknown): Error {

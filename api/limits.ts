@@ -3,7 +3,7 @@ import type { Capability, Limits } from '../reconciler/index.ts';
 
 // The maintained limiters answer with a promise and a Date per call, several microseconds each; the data plane makes tens of
 // thousands of calls a second. This is GCRA, the algorithm they use: one number per limit.
-const MINUTE_MS = 60_000;
+export const MINUTE_MS = 60_000;
 /** Sums of fractions of a minute are off by less than this; without it the last place of a minute is lost to rounding. */
 const ROUNDING_MS = 0.001;
 /** Requests at once on one plugin when it declares no limit: beyond this only memory grows. */
@@ -15,7 +15,7 @@ export type Admission =
 
 export type AdmitOrder = { readonly plugin: string; readonly capability: Capability; readonly limits: Limits };
 
-type Gate = { theoretical: number; inFlight: number };
+export type Gate = { theoretical: number; inFlight: number };
 type Gates = { readonly plugin: Gate; readonly capabilities: Map<string, Gate> };
 
 const gates = new Map<string, Gates>();
@@ -64,9 +64,9 @@ export function admit(order: AdmitOrder, now = performance.now()): Admission {
   };
 }
 
-type Check = { readonly limits: Limits; readonly now: number; readonly concurrent: number };
+export type Check = { readonly limits: Limits; readonly now: number; readonly concurrent: number };
 
-function check(gate: Gate, on: Check, name: string): Extract<Admission, { readonly ok: false }> | null {
+export function check(gate: Gate, on: Check, name: string): Extract<Admission, { readonly ok: false }> | null {
   const most = on.limits.concurrent ?? on.concurrent;
   if (gate.inFlight >= most) return { ok: false, retryAfter_s: 1, message: `${name} is at its limit of ${most} requests at once.`, headers: NO_HEADERS };
   const perMinute = on.limits.requestsPerMinute;
@@ -76,12 +76,12 @@ function check(gate: Gate, on: Check, name: string): Extract<Admission, { readon
   return { ok: false, retryAfter_s: Math.ceil((wait_ms - ROUNDING_MS) / 1000), message: `${name} is at its limit of ${perMinute} requests a minute.`, headers: headersOf(gate, perMinute, on.now) };
 }
 
-function count(gate: Gate, limits: Limits, now: number): void {
+export function count(gate: Gate, limits: Limits, now: number): void {
   gate.inFlight += 1;
   if (limits.requestsPerMinute !== null) gate.theoretical = Math.max(gate.theoretical, now) + MINUTE_MS / limits.requestsPerMinute;
 }
 
-function headersOf(gate: Gate, perMinute: number, now: number): Admission['headers'] {
+export function headersOf(gate: Gate, perMinute: number, now: number): Admission['headers'] {
   const used_ms = Math.max(0, gate.theoretical - now);
   return [
     ['x-ratelimit-limit-requests', String(perMinute)],

@@ -3,8 +3,9 @@ import { type IncomingMessage, type RequestListener, type Server, type ServerRes
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
-import type { Ports, Reconciler } from '../reconciler/index.ts';
-import { identify, socketTokenOf } from './access.ts';
+import { begin, type Ports, type Reconciler } from '../reconciler/index.ts';
+import { socketTokenOf, type Access } from './access.ts';
+import { lacking, may, outOfReach, reaches } from './auth/somebody.ts';
 import { makeApp } from './app.ts';
 import { openBus } from './bus.ts';
 import { openBusTalk } from './bus-talk.ts';
@@ -38,7 +39,7 @@ export type ListenOptions = {
   readonly host: string;
   /** Preferred; a taken one, or 0, becomes a free one. */
   readonly ports: { readonly web: number; readonly api: number; readonly bus: number };
-  readonly adminToken: string;
+  readonly access: Access;
   /** Answers what begins with /v1/; false: not one of its paths. */
   readonly dataPlane: (request: IncomingMessage, response: ServerResponse) => boolean | void;
   readonly log: Logger;
@@ -54,19 +55,20 @@ export type Listening = {
 
 /** Opens all three ports. They are listening when this resolves. */
 export async function listen(o: ListenOptions): Promise<Listening> {
-  const house: House = { reconciler: o.reconciler, log: o.log, version: o.version };
+  const house: House = { reconciler: o.reconciler, access: o.access, secure: false, log: o.log, version: o.version };
   const meter = openMeter(o.reconciler);
   const rate = openRate();
   const sockets = openSockets(o.log);
-  const live = openLive(o.reconciler, o.log);
+  const live = openLive(o.reconciler, { log: o.log, access: o.access });
   const talk = openBusTalk(o.reconciler, o.log);
+  const ports: { -readonly [name in keyof Ports]: number | null } = { web: null, api: null, bus: null };
+  const own = (): { readonly host: string; readonly ports: readonly (number | null)[] } => ({ host: o.host, ports: [ports.web, ports.api] });
   const appFor = (page: boolean): RequestListener => {
-    const callback = makeApp({ house, adminToken: o.adminToken, table: tableOf(house, { meter, page }), meter, rate }).callback();
+    const callback = makeApp({ house, own, table: tableOf(house, { meter, page }), meter, rate }).callback();
     return (request, response) => void callback(request, response);
   };
-  const ports: { -readonly [name in keyof Ports]: number | null } = { web: null, api: null, bus: null };
   const upgrade = controlUpgrade(o, { sockets, live, ports });
-  const bus = openBus({ reconciler: o.reconciler, adminToken: o.adminToken, log: o.log, sockets, live, talk });
+  const bus = openBus({ reconciler: o.reconciler, access: o.access, log: o.log, sockets, live, talk });
   const servers: Server[] = [];
   let retired = false;
   const open = async (name: keyof Ports, door: Door): Promise<void> => {
@@ -142,20 +144,27 @@ function controlRequests(o: ListenOptions, app: RequestListener, isRetired: () =
 /** Path and rights first, then the handshake: a refused upgrade gets an HTTP answer. */
 function controlUpgrade(o: ListenOptions, about: { readonly sockets: Sockets; readonly live: Live; readonly ports: Ports }): Door['upgrade'] {
   return (request, socket, head) => {
-    try {
+    // Nobody else listens until it is a WebSocket.
+    socket.on('error', () => undefined);
+    const refuse = (error: unknown): void => refuseUpgrade(socket, refusalOf(error, o.log));
+    begin(async () => {
       const url = new URL(request.url ?? '/', 'http://api');
       const found = /^\/ws\/plugins(?:\/([^/]+))?\/?$/.exec(url.pathname);
       if (found === null) throw failure({ status: 404, code: 'NotFound', detail: `There is no WebSocket at ${url.pathname}; it is at /ws/plugins.` });
-      if (!isOwnOrigin(request.headers, { host: o.host, ports: [about.ports.web, about.ports.api] })) throw failure({ status: 403, code: 'OriginForeign', detail: 'This page is not one of this appliance, so it may not open a live connection.' });
-      const identity = identify(socketTokenOf(request, url.searchParams), { adminToken: o.adminToken, peer: request.socket.remoteAddress });
+      const own = { host: o.host, ports: [about.ports.web, about.ports.api] };
+      if (!isOwnOrigin(request.headers, own)) throw failure({ status: 403, code: 'OriginForeign', detail: 'This page is not one of this appliance, so it may not open a live connection.' });
+      const identity = await o.access.ofRequest(request, own, socketTokenOf(request, url.searchParams));
       if (identity.kind === 'nobody') throw failure(identity.refusal);
+      const { who } = identity;
+      if (!may(who, 'config.read')) throw failure(lacking(who, 'config.read'));
       const plugin = found[1] ?? null;
       if (plugin !== null && !o.reconciler.snapshot().plugins.some((known) => known.id === plugin)) throw failure({ status: 404, code: 'PluginUnknown', detail: `There is no plugin ${plugin} in bkg.yaml.` });
+      if (plugin !== null && !reaches(who, plugin)) throw failure(outOfReach(who, plugin));
+      // While it was found out who it is, the peer may have gone.
+      if (socket.destroyed) return;
       (socket as Duplex & { setTimeout?: (ms: number) => void }).setTimeout?.(0);
-      about.sockets.upgrade(request, socket, { head, connect: about.live.connect({ plugin, topics: plugin === null ? [] : ['status', 'telemetry', 'models', 'logs', 'events'] }) });
-    } catch (error) {
-      refuseUpgrade(socket, refusalOf(error, o.log));
-    }
+      about.sockets.upgrade(request, socket, { head, connect: about.live.connect({ plugin, who: identity, topics: plugin === null ? [] : ['status', 'telemetry', 'models', 'logs', 'events'] }) });
+    }, refuse);
   };
 }
 

@@ -1,11 +1,14 @@
 // The live socket: clients name topics, get the state as it is, then what changes.
 import type { Logger } from 'pino';
+import type { WebSocket } from 'ws';
 import type { LogRecord, Reconciler, ReconcilerEvent, Snapshot } from '../reconciler/index.ts';
 import { validateWire } from '../schema/validate.ts';
 import type { ClientFrame, ServerFrame, Topic } from '../schema/wire.gen.ts';
+import type { Access, Identity } from './access.ts';
+import { may, reaches, type Somebody } from './auth/somebody.ts';
 import { errorFrame, eventFrame, goneFrame, logFrame, modelFrame, planFrame, statusFrame, telemetryFrame } from './frames.ts';
 import { type Outlet, openOutlet } from './outlet.ts';
-import type { Connect } from './sockets.ts';
+import { endSocket, type Connect } from './sockets.ts';
 
 const TELEMETRY_EVERY_MS = 1_000;
 /** Lines a new listener to one plugin gets at once. */
@@ -15,10 +18,15 @@ const BACKFILL_EVENTS = 50;
 const HELD_MAX = 2_000;
 /** Topics times the plugins a person can watch at once. */
 const SUBSCRIPTIONS_MAX = 256;
+/** The peer is nobody any more, or may no longer look. */
+const POLICY_VIOLATION = 1008;
+
+type Somebodys = Extract<Identity, { readonly kind: 'somebody' }>;
 
 export type LiveOptions = {
   /** Null: the client chooses. Else the socket is about this plugin only. */
   readonly plugin: string | null;
+  readonly who: Somebodys;
   /** Subscribed from the start. */
   readonly topics: readonly Topic[];
 };
@@ -26,7 +34,9 @@ export type LiveOptions = {
 export type Live = { readonly connect: (o: LiveOptions) => Connect; readonly close: () => void };
 
 type Client = {
+  readonly socket: WebSocket;
   readonly outlet: Outlet;
+  readonly identity: Somebodys;
   readonly only: string | null;
   /** `topic` for all plugins, `topic id` for one. */
   readonly wants: Set<string>;
@@ -42,7 +52,7 @@ const place = (record: LogRecord): string => `${record.incarnation} ${record.str
 /** `plugin/llmserver#0` is about llmserver. */
 const pluginOfUnit = (unit: string): string => /^plugin\/([^#]+)/.exec(unit)?.[1] ?? unit;
 
-export function openLive(reconciler: Reconciler, log: Logger): Live {
+export function openLive(reconciler: Reconciler, { log, access }: { readonly log: Logger; readonly access: Pick<Access, 'again'> }): Live {
   const clients = new Set<Client>();
   const changes = changeReader();
   const timer = setInterval(() => guarded(beat), TELEMETRY_EVERY_MS);
@@ -59,6 +69,10 @@ export function openLive(reconciler: Reconciler, log: Logger): Live {
 
   function beat(): void {
     if (clients.size === 0) return;
+    for (const client of clients) {
+      const now = access.again(client.identity);
+      if (now.kind === 'nobody' || !may(now.who, 'config.read')) endSocket(client.socket, POLICY_VIOLATION, 'not admitted any more');
+    }
     for (const plugin of reconciler.snapshot().plugins) tell('telemetry', [plugin.id], () => telemetryFrame(plugin));
     for (const client of clients) client.outlet.tend();
   }
@@ -89,7 +103,7 @@ export function openLive(reconciler: Reconciler, log: Logger): Live {
 
   return {
     connect: (o) => (socket) => {
-      const client: Client = { outlet: openOutlet(socket), only: o.plugin, wants: new Set(), holding: new Map() };
+      const client: Client = { socket, outlet: openOutlet(socket), identity: o.who, only: o.plugin, wants: new Set(), holding: new Map() };
       if (clients.size === 0) changes.next(reconciler.snapshot(), () => undefined);
       clients.add(client);
       for (const topic of o.topics) void subscribe(reconciler, client, { topic, id: o.plugin }).catch((error: unknown) => log.error({ err: error }, 'a live subscription failed'));
@@ -123,6 +137,8 @@ async function obey(reconciler: Reconciler, client: Client, text: string): Promi
     return;
   }
   if (id !== null && !reconciler.snapshot().plugins.some((plugin) => plugin.id === id)) return refuse('PluginUnknown', `There is no plugin ${id} in bkg.yaml.`);
+  const who: Somebody = client.identity.who;
+  if (who.plugins !== null && (id === null || !reaches(who, id))) return refuse('PluginNotAssigned', `${who.name} may watch ${who.plugins.length === 0 ? 'no plugin' : `only ${who.plugins.join(', ')}`}: name one as pluginId.`);
   if (client.wants.size >= SUBSCRIPTIONS_MAX) return refuse('TooManySubscriptions', `One connection takes ${SUBSCRIPTIONS_MAX} subscriptions; leave pluginId out to hear of all plugins.`);
   await subscribe(reconciler, client, { topic: frame.topic, id });
 }

@@ -28,6 +28,8 @@ export function failure(refusal: Refusal): Error {
 }
 
 const isFailure = (error: unknown): error is Failure => error instanceof Error && 'refusal' in error;
+/** What an error refuses with; null for one that is a fault. */
+export const refusalIn = (error: unknown): Refusal | null => (isFailure(error) ? error.refusal : null);
 const codeOf = (error: unknown): unknown => (error instanceof Error && 'code' in error ? error.code : null);
 
 const DISK_FAULTS: ReadonlySet<unknown> = new Set(['ENOSPC', 'EDQUOT']);

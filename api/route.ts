@@ -1,19 +1,28 @@
 // The table of routes: what each one takes, answers and does; the router and /openapi.json are made from it.
 import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
-import type { Actor, Problem, Reconciler } from '../reconciler/index.ts';
+import type { Actor, Problem, Reconciler, SessionRow } from '../reconciler/index.ts';
 import type { Schema } from '../schema/walk.ts';
+import type { Right } from '../schema/scopes.ts';
+import type { Access } from './access.ts';
+import type { Somebody } from './auth/somebody.ts';
 import { failure } from './problem.ts';
 
 /** What routes work with. */
 export type House = {
   readonly reconciler: Reconciler;
+  readonly access: Access;
+  /** Whether its doors speak TLS: then cookies go over nothing else. */
+  readonly secure: boolean;
   readonly log: Logger;
   readonly version: string;
 };
 
-/** The right a route asks for. `public` asks for none. */
-export type Scope = 'public' | 'config.read' | 'config.write' | 'plugins.control' | 'capability';
+/**
+ * The scope a route asks for. `public`: none, not even a name. `self`: whoever it is, about themselves. `places`: of every place of the file that
+ * the edit touches, judged when it is made. `capability`: the one that is called.
+ */
+export type Scope = 'public' | 'self' | 'places' | 'capability' | Right;
 
 /** What a body of one media type must be. `check` beats `schema`, which then only documents. */
 export type BodyRule = { readonly schema: Schema; readonly text?: boolean; readonly check?: (value: unknown) => readonly Problem[] };
@@ -21,6 +30,11 @@ export type BodyRule = { readonly schema: Schema; readonly text?: boolean; reado
 export type Call = {
   readonly house: House;
   readonly actor: Actor;
+  readonly who: Somebody;
+  /** Of who has signed in. */
+  readonly session: SessionRow | null;
+  /** Whether a page of this appliance sent it: its Origin is one of ours. */
+  readonly fromOwnPage: boolean;
   readonly path: string;
   readonly params: Readonly<Record<string, string>>;
   readonly query: URLSearchParams;

@@ -34,13 +34,14 @@ import { watchFile } from './shell/watch.ts';
 export type * from './shell/door.ts';
 export type { Holder } from './shell/lock.ts';
 export type { PortsFile } from './shell/portsfile.ts';
-export type { Capability, Condition, Desired, Drift, Json, JsonObject, Limits, Problem } from './core/types.ts';
+export type { Capability, Condition, Desired, DesiredKey, DesiredUser, Drift, Json, JsonObject, Limits, Problem } from './core/types.ts';
 export { begin } from './shell/begin.ts';
 export { pickPort } from './shell/ports.ts';
 export { openTraffic } from './shell/traffic.ts';
 export { installAhead } from './shell/ahead.ts';
 export { revisionOf } from './shell/declare.ts';
 export { mergePatchToOperations } from './shell/splice.ts';
+export { differences, type Place } from './core/changes.ts';
 
 /** The truth about processes is looked at this often, events or not. */
 const HEARTBEAT_MS = 1_000;
@@ -65,7 +66,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
   await replayJournal(journalFolder);
 
   const secrets = openSecrets(home);
-  const store = openStore(join(home, 'bkg.db'), hostBoot().bootId);
+  const store = openStore(join(home, 'bkg.db'), { bootId: hostBoot().bootId, seal: secrets.seal });
   const broken = (error: unknown): void => log.error({ err: error }, 'bkg made a mistake; the next look tries again');
   const listeners = new Set<(event: ReconcilerEvent) => void>();
   // A listener that breaks keeps nothing else from being told or done.
@@ -102,12 +103,12 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
   }
 
   function look(): { readonly plan: Plan; readonly observed: Observed; readonly snapshot: Snapshot } {
-    const { desired, seq, file, partial } = inForce.current();
+    const { desired, denied, seq, file, partial } = inForce.current();
     const now = monotonic_ms();
     const observed = observe(desired);
     const plan = diff({ desired, observed, now, leaveUndeclared: partial });
     const found = views.snapshot({ desired, observed, plan, now, seq, file, ports, at: new Date().toISOString(), conditions: houseConditions(file, store.fault()) });
-    const snapshot = { ...found, drifts: [...houseDrifts({ file, server: desired.server, opened, policies: desired.drift }), ...found.drifts] };
+    const snapshot = { ...found, drifts: [...houseDrifts({ file, server: desired.server, opened, denied, policies: desired.drift }), ...found.drifts] };
     return { plan, observed, snapshot };
   }
 
@@ -150,7 +151,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
   }
 
   const edits = openEdits({
-    ...place, journalFolder, inForce, textOf: store.textOf,
+    ...place, journalFolder, inForce, textOf: store.textOf, audit: store.audit,
     plan: (desired, leaveUndeclared) => diff({ desired, observed: observe(desired), now: monotonic_ms(), leaveUndeclared }),
     async taken() {
       reading.poke();
@@ -181,6 +182,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
         if (problem !== undefined) throw Object.assign(new Error(problem.message), { code: problem.code, problem });
       }
       const id = await insist(() => store.ask({ kind: request.kind, plugin: request.plugin, at: monotonic_ms() }, request.actor.name));
+      store.audit({ actor: request.actor.name, source: request.actor.source, address: request.actor.address ?? null, action: `plugin.${request.kind}`, target: request.plugin });
       await loop.turn();
       return { operation: `ask-${id}` };
     },
@@ -214,11 +216,24 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
       if (report.telemetry !== undefined) runtime.tell(incarnation, report.telemetry);
       if (report.log !== undefined) logbook.add(incarnation, report.log);
     },
+    audit: store.audit,
+    audits: store.audits,
+    auditFault: store.auditFault,
+    account: store.account,
+    usage(query) {
+      store.flushUsage();
+      return store.usage(query);
+    },
+    derive: secrets.derive,
+    sessions: store.sessions,
+    saveSession: store.saveSession,
+    seen: store.seen,
+    used: (what, id) => store.used(what, id, new Date().toISOString()),
     start(listening) {
       ports = listening;
       opened = inForce.current().desired.server;
       heartbeat = setInterval(() => {
-        for (const beat of [reading.poke, loop.poke, store.flush, supplies.look, runtime.heartbeat]) begin(async () => beat(), broken);
+        for (const beat of [reading.poke, loop.poke, store.flush, store.flushUsage, supplies.look, runtime.heartbeat]) begin(async () => beat(), broken);
       }, HEARTBEAT_MS);
       watcher = watchFile(config, reading.poke);
       reading.poke();

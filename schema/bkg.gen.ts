@@ -5,6 +5,10 @@
  */
 export type Name = string;
 export type PositiveInteger = number;
+/**
+ * A capability (llm.chat), a right (config.read), all of a kind (repo.*), or everything (*).
+ */
+export type Scope = string;
 
 /**
  * The declared state of one appliance: bkg.yaml.
@@ -210,6 +214,9 @@ export interface User {
    * A bcrypt hash, or where the password stands: never the password itself.
    */
   password?: {
+    /**
+     * bcrypt hash of the password.
+     */
     hash?: string;
     /**
      * Name of the environment variable that holds it.
@@ -222,17 +229,61 @@ export interface User {
   };
 }
 /**
- * One API key.
+ * One API key. Its secret stands nowhere: `bkg key mint` shows it once.
  */
 export interface Key {
-  user: Name;
-  scopes: string[];
+  /**
+   * What it is for, in words.
+   */
+  name?: string;
+  /**
+   * Lower-case letters, digits and hyphens, 1 to 63 characters.
+   */
+  user: string;
+  /**
+   * What it may do, of what its user may.
+   */
+  scopes: Scope[];
+  /**
+   * bcrypt hash of its secret.
+   */
   hash: string;
-  expires?: string;
-  limits?: {
-    requestsPerMinute?: PositiveInteger;
-    tokensPerMinute?: PositiveInteger;
-    concurrent?: PositiveInteger;
+  /**
+   * The secret before the last rotation, which is good for a while yet.
+   */
+  previous?: {
+    /**
+     * bcrypt hash of the secret before.
+     */
+    hash: string;
+    /**
+     * When it ends: 2027-01-01 or 2027-01-01T12:00:00Z.
+     */
+    until: string;
   };
+  /**
+   * When it ends: 2027-01-01 (its first second, UTC) or 2027-01-01T12:00:00Z.
+   */
+  expires?: string;
+  /**
+   * How much it may ask of /v1.
+   */
+  limits?: {
+    /**
+     * Requests a minute.
+     */
+    requestsPerMinute?: number;
+    /**
+     * Tokens a minute, of questions and answers together.
+     */
+    tokensPerMinute?: number;
+    /**
+     * Requests at once.
+     */
+    concurrent?: number;
+  };
+  /**
+   * Plugins it may reach. Absent: all of them.
+   */
   plugins?: Name[];
 }

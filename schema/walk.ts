@@ -48,6 +48,12 @@ export function deref(schema: Schema, root: Schema): Schema {
   return at;
 }
 
+/** A schema that stands for itself: what it refers to is written out in it. For schemas that go in no circle. */
+export function inlined(schema: Schema, root: Schema = declaredSchema): Schema {
+  const written = (value: unknown): unknown => (Array.isArray(value) ? value.map(written) : isSchema(value) ? Object.fromEntries(Object.entries(deref(value, root)).map(([key, part]) => [key, written(part)])) : value);
+  return written(schema) as Schema;
+}
+
 /** The schema of one member of an object or list; null where the schema says nothing of it. `schema` must be dereferenced. */
 export function childSchema(schema: Schema, key: string, root: Schema): Schema | null {
   const properties = schema['properties'];

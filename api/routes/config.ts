@@ -5,6 +5,7 @@ import { pointerOf, tokensOf } from '../../schema/pointer.ts';
 import { validateWire } from '../../schema/validate.ts';
 import { redact } from '../../schema/walk.ts';
 import wire from '../../schema/wire.schema.json' with { type: 'json' };
+import { lacking, may } from '../auth/somebody.ts';
 import { composedOf } from '../composed.ts';
 import { commitAndAnswer, etagOf, ifMatchOf } from '../edit.ts';
 import { lookUp, operationsTo } from '../mask.ts';
@@ -25,6 +26,17 @@ export function pointerOfPath(path: string): string {
   }
 }
 
+const PEOPLE = ['users', 'keys'] as const;
+
+/** Sections that who asks may not see. */
+const hidden = (call: Call): readonly string[] => PEOPLE.filter((section) => !may(call.who, `${section}.read`));
+
+function shownTo(call: Call, value: Json): Json {
+  const sections = hidden(call);
+  if (sections.length === 0 || typeof value !== 'object' || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).filter(([section]) => !sections.includes(section)));
+}
+
 const wantsYaml = (call: Call): boolean => /\byaml\b/.test(call.headers.accept ?? '');
 
 async function get(call: Call): Promise<Answer> {
@@ -37,11 +49,12 @@ async function get(call: Call): Promise<Answer> {
   if (call.headers['if-none-match']?.includes(etagOf(read.revision)) === true) return plain('', { status: 304, headers });
   if (wantsYaml(call)) {
     if (pointer !== '') throw failure({ status: 406, code: 'YamlOfTheWholeOnly', detail: `As YAML there is only the whole file: GET ${ROOT}. Parts come as JSON.` });
+    if (hidden(call).length > 0) throw failure(lacking(call.who, `${hidden(call)[0]!}.read`));
     const text = await maskedText(read.text, root);
     if (text === null) throw failure({ status: 409, code: 'YamlSyntax', detail: 'bkg.yaml is not valid YAML now, so its secrets cannot be told apart and it is not shown. GET /api/status names the line.', problems: file.problems });
     return plain(text, { type: `${YAML}; charset=utf-8`, headers });
   }
-  const value = lookUp(redact(read.value, root), pointer);
+  const value = lookUp(shownTo(call, redact(read.value, root)), pointer);
   if (value === undefined) throw failure({ status: 404, code: 'PathMissing', detail: `bkg.yaml has nothing at ${pointer}. What is not declared has its default, see GET /api/schema.` });
   return json(value, { headers });
 }
@@ -102,14 +115,14 @@ const DONE = object({ revision: TEXT, operation: { type: ['string', 'null'] }, p
 const verbs = (path: string, what: string): readonly Route[] => [
   route({ method: 'GET', path, scope: 'config.read', summary: `${capital(what)} as declared, secrets masked${path === ROOT ? `; as YAML with Accept: ${YAML}` : ''}. ETag is the revision.`, output: ANY, run: get }),
   route({
-    method: 'PATCH', path, scope: 'config.write', summary: `Edits ${what} by JSON Patch (RFC 6902) or merge patch (RFC 7396); everything else keeps its bytes. Needs If-Match.`, query: QUERY, output: DONE, run: patch,
+    method: 'PATCH', path, scope: 'places', summary: `Edits ${what} by JSON Patch (RFC 6902) or merge patch (RFC 7396); everything else keeps its bytes. Needs If-Match.`, query: QUERY, output: DONE, run: patch,
     input: { 'application/json-patch+json': { schema: wire.definitions.patch, check: (value) => validateWire('patch', value) }, 'application/merge-patch+json': ANY_JSON },
   }),
   route({
-    method: 'PUT', path, scope: 'config.write', summary: `Sets ${what}. Needs If-Match.`, query: QUERY, output: DONE, run: put,
+    method: 'PUT', path, scope: 'places', summary: `Sets ${what}. Needs If-Match.`, query: QUERY, output: DONE, run: put,
     input: { 'application/json': ANY_JSON, [YAML]: { schema: TEXT, text: true } },
   }),
-  ...(path === ROOT ? [] : [route({ method: 'DELETE', path, scope: 'config.write', summary: `Removes ${what}. Needs If-Match.`, query: QUERY, output: DONE, run: remove })]),
+  ...(path === ROOT ? [] : [route({ method: 'DELETE', path, scope: 'places', summary: `Removes ${what}. Needs If-Match.`, query: QUERY, output: DONE, run: remove })]),
 ];
 
 const capital = (text: string): string => text.slice(0, 1).toUpperCase() + text.slice(1);

@@ -83,6 +83,6 @@ export const statusRoutes: readonly Route[] = [
     run: (call) => json({ history: call.house.reconciler.history({ limit: limitOf(call) }) }),
   }),
   route({ method: 'GET', path: '/api/operations/{id}', scope: 'config.read', summary: 'Whether an operation that was answered with 202 has ended.', output: object({ operation: TEXT, outcome: TEXT, message: TEXT }), run: operation }),
-  route({ method: 'GET', path: '/api/models', scope: 'config.read', summary: 'Every declared model and its progress.', output: object({ models: list(ANY) }), run: (call) => json({ models: call.house.reconciler.snapshot().models }) }),
-  route({ method: 'GET', path: '/api/models/{id}', scope: 'config.read', summary: 'One model.', output: ANY, run: (call) => json(modelOf(call)) }),
+  route({ method: 'GET', path: '/api/models', scope: 'models.read', summary: 'Every declared model and its progress.', output: object({ models: list(ANY) }), run: (call) => json({ models: call.house.reconciler.snapshot().models }) }),
+  route({ method: 'GET', path: '/api/models/{id}', scope: 'models.read', summary: 'One model.', output: ANY, run: (call) => json(modelOf(call)) }),
 ];

@@ -3,6 +3,7 @@ import { createServer, request as httpRequest, type IncomingHttpHeaders, type Re
 import type { AddressInfo } from 'node:net';
 import { pino } from 'pino';
 import { WebSocket } from 'undici';
+import { openAccess } from '../access.ts';
 import { type ListenOptions, listen } from '../listen.ts';
 import { type HouseSpec, type TestHouse, makeHouse } from './house.ts';
 
@@ -56,8 +57,9 @@ export function send(port: number, path: string, o: Send = {}): Promise<Reply> {
 export async function openDoors(spec: HouseSpec = {}, more: Partial<ListenOptions> = {}): Promise<Doors> {
   const house = makeHouse(spec);
   const logged: string[] = [];
+  const access = await openAccess({ reconciler: house.reconciler, adminToken: TOKEN, env: {} });
   const listening = await listen({
-    reconciler: house.reconciler, host: '127.0.0.1', ports: { web: 0, api: 0, bus: 0 }, adminToken: TOKEN, version: '9.9.9', dataPlane: () => false,
+    reconciler: house.reconciler, host: '127.0.0.1', ports: { web: 0, api: 0, bus: 0 }, access, version: '9.9.9', dataPlane: () => false,
     log: pino({ level: 'info' }, { write: (line: string) => { logged.push(line); } }), ...more,
   });
   const ports = listening.ports as Doors['ports'];

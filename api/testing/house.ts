@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { parse } from 'yaml';
 import type {
-  AskRequest, Capability, Desired, HouseEvent, Json, JsonObject, LogRecord, ModelView, PatchRequest, PatchResult, PluginView, Reconciler, ReconcilerEvent, Route, Snapshot,
+  AskRequest, AuditEntry, Capability, Desired, DesiredKey, DesiredUser, HouseEvent, Json, JsonObject, LogRecord, ModelView, PatchRequest, PatchResult, PluginView, Reconciler, ReconcilerEvent, Route, SessionRow, Snapshot, UsageEvent,
 } from '../../reconciler/index.ts';
 
 type DesiredPlugin = Desired['plugins'][number];
@@ -61,7 +61,7 @@ function desiredPluginOf(spec: PluginSpec): DesiredPlugin {
   };
 }
 
-export type HouseSpec = { readonly plugins?: readonly PluginSpec[]; readonly models?: readonly ModelView[]; readonly text?: string; readonly requestsPerMinute?: number };
+export type HouseSpec = { readonly plugins?: readonly PluginSpec[]; readonly users?: readonly DesiredUser[]; readonly keys?: readonly DesiredKey[]; readonly models?: readonly ModelView[]; readonly text?: string; readonly requestsPerMinute?: number };
 
 export type TestHouse = {
   readonly reconciler: Reconciler;
@@ -70,6 +70,9 @@ export type TestHouse = {
   readonly show: (spec: HouseSpec) => void;
   readonly patches: PatchRequest[];
   readonly asks: AskRequest[];
+  readonly audited: AuditEntry[];
+  readonly accounts: UsageEvent[];
+  readonly sessions: Map<string, SessionRow>;
   readonly reports: { readonly incarnation: string; readonly report: Parameters<Reconciler['report']>[1] }[];
   /** `at`: where each was, in turn; null: waiting. */
   readonly leases: { readonly plugin: string; readonly at: (string | null)[]; outcome: { readonly error: string | null } | null }[];
@@ -90,7 +93,7 @@ function snapshotOf(spec: HouseSpec, text: string, seq: number): Snapshot {
   return {
     seq, at: '2026-01-01T00:00:00.000Z', file: { path: 'bkg.yaml', revision, inForce: revision, valid: true, problems: [] },
     desired: {
-      revision, drift: {}, plugins: plugins.map(desiredPluginOf), models: [],
+      revision, drift: {}, plugins: plugins.map(desiredPluginOf), models: [], users: spec.users ?? [], keys: spec.keys ?? [],
       server: { host: '127.0.0.1', ports: { web: 1, api: 2, bus: 3 }, rateLimit: { requestsPerMinute: spec.requestsPerMinute ?? 600 } },
     },
     plugins: plugins.map(viewOf), routes: plugins.map(routeOf), models: spec.models ?? [],
@@ -107,7 +110,7 @@ export function makeHouse(first: HouseSpec = {}): TestHouse {
   const publish = (event: ReconcilerEvent): void => { for (const listener of listeners) listener(event); };
   const answers: TestHouse['answers'] = { patch: () => null, settled: { outcome: 'converged', message: 'done' }, ask: () => undefined, lease: () => undefined, logs: [], events: [] };
   const house: Omit<TestHouse, 'reconciler'> = {
-    publish, answers, patches: [], asks: [], reports: [], leases: [],
+    publish, answers, patches: [], asks: [], reports: [], leases: [], audited: [], accounts: [], sessions: new Map(),
     show(spec) {
       text = spec.text ?? text;
       snapshot = snapshotOf(spec, text, (seq += 1));
@@ -152,6 +155,16 @@ export function makeHouse(first: HouseSpec = {}): TestHouse {
     },
     caller: (token) => (Object.hasOwn(TOKENS, token) ? TOKENS[token]! : null),
     report: (incarnation, report) => { house.reports.push({ incarnation, report }); },
+    audit: (entry) => { house.audited.push(entry); },
+    audits: () => [],
+    auditFault: () => null,
+    account: (event) => { house.accounts.push(event); },
+    usage: () => [],
+    derive: (purpose) => createHash('sha256').update(purpose).digest(),
+    sessions: () => [...house.sessions.values()],
+    saveSession: (row) => { house.sessions.set(row.family, row); },
+    seen: () => [],
+    used: () => undefined,
     start: () => undefined,
     close: async () => undefined,
   };

@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { pino } from 'pino';
 import * as assert from 'uvu/assert';
 import type { Reconciler, Route, Snapshot } from '../../reconciler/index.ts';
-import { authorizeAdmin } from '../v1/authorize.ts';
+import { openAccess } from '../access.ts';
 import { dataPlane, type Gateway } from '../v1/gateway.ts';
 import { openPlugin, TOKEN } from './doors.ts';
 import { capability, makeHouse, type TestHouse } from './house.ts';
@@ -22,12 +22,15 @@ export const routeTo = (port: number | null, more: Partial<Route> = {}): Route =
 });
 
 export type CountedLease = { readonly plugin: string; /** Where it was, in turn; null: waiting. */ readonly at: (string | null)[]; ends: number; error: string | null };
+export type Account = { readonly key: string; readonly plugin: string; requests: number; errors: number; promptTokens: number; completionTokens: number; latency_ms: number };
 export type Plane = {
   readonly house: TestHouse;
   readonly gateway: Gateway;
   readonly port: number;
   /** Every lease taken, and how often it was ended. */
   readonly leases: CountedLease[];
+  /** What was used, by whom and of which plugin. */
+  usage(): readonly Account[];
   show(routes: readonly Route[]): void;
   close(): Promise<void>;
 };
@@ -53,11 +56,26 @@ export async function openPlane(first: readonly Route[]): Promise<Plane> {
       };
     },
   };
-  const gateway = dataPlane({ reconciler, authorize: authorizeAdmin(TOKEN), log: pino({ level: 'silent' }) });
+  const access = await openAccess({ reconciler, adminToken: TOKEN, env: {} });
+  const gateway = dataPlane({ reconciler, access, own: () => ({ host: '127.0.0.1', ports: [] }), log: pino({ level: 'silent' }) });
   const server = createServer((request, response) => gateway.listener(request, response));
   await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve); });
   return {
     house, gateway, leases, port: (server.address() as AddressInfo).port,
+    usage() {
+      const accounts = new Map<string, Account>();
+      for (const event of house.accounts) {
+        const key = event.key ?? event.user;
+        const account = accounts.get(`${key} ${event.plugin}`) ?? { key, plugin: event.plugin, requests: 0, errors: 0, promptTokens: 0, completionTokens: 0, latency_ms: 0 };
+        accounts.set(`${key} ${event.plugin}`, account);
+        account.requests += 1;
+        if (event.status >= 500) account.errors += 1;
+        account.promptTokens += event.promptTokens;
+        account.completionTokens += event.completionTokens;
+        account.latency_ms += event.latency_ms;
+      }
+      return [...accounts.values()];
+    },
     show(routes) {
       snapshot = { ...snapshot, seq: snapshot.seq + 1, routes };
       house.publish({ type: 'snapshot', snapshot });

@@ -1,5 +1,6 @@
 // Errors of the data plane in OpenAI's shape, so that its clients understand them.
 import type { ServerResponse } from 'node:http';
+import type { Refusal } from '../problem.ts';
 
 export type ApiError = { readonly status: number; readonly code: string; readonly message: string; readonly param?: string; readonly retryAfter_s?: number; readonly headers?: readonly (readonly [string, string])[] };
 
@@ -34,4 +35,16 @@ export function writeError(response: ServerResponse, error: ApiError, inEvents =
   if (error.retryAfter_s !== undefined) headers.push('retry-after', String(error.retryAfter_s));
   response.writeHead(error.status, headers);
   response.end(body);
+}
+
+/** What OpenAI's clients know by another name. */
+const CODES: Readonly<Record<string, string>> = {
+  TokenMissing: 'missing_api_key', TokenWrong: 'invalid_api_key', KeyWrong: 'invalid_api_key', KeyExpired: 'expired_api_key', LoopbackOnly: 'loopback_only', TooManyWrongKeys: 'rate_limit_exceeded',
+  ScopeMissing: 'scope_missing', PluginNotAssigned: 'plugin_not_assigned',
+};
+
+/** A refusal of the control plane in the words of OpenAI's errors. */
+export function inOpenAiWords(refusal: Refusal): ApiError {
+  const retryAfter = refusal.headers?.['retry-after'];
+  return { status: refusal.status, code: CODES[refusal.code] ?? refusal.code, message: refusal.detail, ...(retryAfter === undefined ? {} : { retryAfter_s: Number(retryAfter) }) };
 }

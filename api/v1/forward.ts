@@ -16,28 +16,33 @@ export type ForwardOrder = {
   readonly headers: readonly (readonly [string, string])[];
 };
 export type ForwardEnd =
-  | { readonly kind: 'done'; readonly status: number; readonly usage: Usage | null }
+  | { readonly kind: 'done'; readonly status: number; readonly usage: Usage }
   /** The client went away: nobody's fault. */
-  | { readonly kind: 'left' }
+  | { readonly kind: 'left'; readonly usage: Usage }
+  /** Whoever asked may no longer. */
+  | { readonly kind: 'cut'; readonly error: ApiError; readonly inEvents: boolean; readonly usage: Usage }
   /** The engine failed, before its answer or within it. `unsent`: nobody was listening, another try is safe. `inEvents`: an event stream had begun. */
-  | { readonly kind: 'failed'; readonly error: ApiError; readonly unsent: boolean; readonly inEvents: boolean };
+  | { readonly kind: 'failed'; readonly error: ApiError; readonly unsent: boolean; readonly inEvents: boolean; readonly usage: Usage };
 
 /** Headers of the engine that mean something to the client; the rest is between the two of them and us. */
 const PASSED = new Set(['content-type', 'content-length', 'cache-control', 'content-encoding', 'retry-after', 'openai-processing-ms', 'x-request-id']);
 const NOT_LISTENING = new Set(['ECONNREFUSED', 'ENOENT', 'UND_ERR_CONNECT_TIMEOUT']);
 const SILENT = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT']);
 
-/** `end` is called exactly once. */
-export function forward(pool: Pool, order: ForwardOrder, end: (how: ForwardEnd) => void): void {
+/** `end` is called exactly once. What comes back ends it early, with this error for the client. */
+export function forward(pool: Pool, order: ForwardOrder, end: (how: ForwardEnd) => void): (error: ApiError) => void {
   const { response, upstream } = order;
   const reader = usageReader();
   const stripper = order.stripUsage ? usageStripper() : null;
   let controller: Dispatcher.DispatchController | null = null;
   let status = 0;
   let inEvents = false;
+  let events = 0;
   let remaining_bytes = Infinity;
   let lastChunk: Buffer | null = null;
   let over = false;
+  /** As the engine tells; of a stream that broke off a token for each event, so that who leaves early pays, too. */
+  const usageNow = (): Usage => reader.usage() ?? { promptTokens: 0, completionTokens: inEvents ? events : 0 };
   const finish = (how: ForwardEnd): void => {
     if (over) return;
     over = true;
@@ -45,7 +50,7 @@ export function forward(pool: Pool, order: ForwardOrder, end: (how: ForwardEnd) 
   };
   const left = (): void => {
     if (over || response.writableFinished) return;
-    finish({ kind: 'left' });
+    finish({ kind: 'left', usage: usageNow() });
     controller?.abort(new Error('the client went away'));
   };
   const resume = (): void => controller?.resume();
@@ -53,7 +58,7 @@ export function forward(pool: Pool, order: ForwardOrder, end: (how: ForwardEnd) 
 
   const headers = order.accept === undefined ? (upstream.headers as string[]) : [...upstream.headers, 'accept', order.accept];
   const write = (chunk: Buffer | null): void => {
-    if (chunk === null || response.write(chunk)) return;
+    if (over || chunk === null || response.write(chunk)) return;
     controller?.pause();
     response.once('drain', resume);
   };
@@ -71,6 +76,7 @@ export function forward(pool: Pool, order: ForwardOrder, end: (how: ForwardEnd) 
     },
     onResponseData(_controller, chunk) {
       reader.see(chunk);
+      events += 1;
       remaining_bytes -= chunk.length;
       // The end follows in the same turn: both leave in one write.
       if (remaining_bytes === 0) lastChunk = chunk;
@@ -80,12 +86,16 @@ export function forward(pool: Pool, order: ForwardOrder, end: (how: ForwardEnd) 
       write(stripper?.end() ?? null);
       if (lastChunk === null) response.end();
       else response.end(lastChunk);
-      finish({ kind: 'done', status, usage: reader.usage() });
+      finish({ kind: 'done', status, usage: usageNow() });
     },
     onResponseError(_controller, error) {
-      if (!over) finish({ kind: 'failed', inEvents, ...failed(error, upstream) });
+      if (!over) finish({ kind: 'failed', inEvents, usage: usageNow(), ...failed(error, upstream) });
     },
   });
+  return (error) => {
+    finish({ kind: 'cut', error, inEvents, usage: usageNow() });
+    controller?.abort(new Error('it was ended'));
+  };
 }
 
 type Received = Readonly<Record<string, string | string[] | undefined>>;

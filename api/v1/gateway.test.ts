@@ -69,7 +69,7 @@ test('a process that is not there any more is not asked again: its successor is 
     plane.show([{ ...route, incarnation: 'new', port: engine.port }]);
     assert.equal(parsed(await heard), { by: 'successor' });
     assert.equal(plane.leases, [{ plugin: route.plugin, at: ['old', null, 'new'], ends: 1, error: null }]);
-    assert.is(plane.gateway.usage()[0]?.requests, 1);
+    assert.is(plane.usage()[0]?.requests, 1);
   } finally {
     await plane.close();
     await engine.close();
@@ -159,8 +159,8 @@ test('what was used is counted per key and plugin, failures too', () => withPlan
   await say(plane.port, QUESTION);
   await say(plane.port, QUESTION);
   assert.is((await say(plane.port, { ...QUESTION, fail: true })).status, 500);
-  const { latency_ms, ...account } = plane.gateway.usage()[0]!;
-  assert.equal(account, { key: 'admin', plugin: 'counted', requests: 3, errors: 1, promptTokens: 6, completionTokens: 8 });
+  const { latency_ms, ...account } = plane.usage()[0]!;
+  assert.equal(account, { key: 'admin.token', plugin: 'counted', requests: 3, errors: 1, promptTokens: 6, completionTokens: 8 });
   assert.ok(latency_ms > 0);
   assert.equal(plane.leases.map((lease) => lease.error), [null, null, 'answered 500']);
 }));
@@ -178,8 +178,8 @@ test('the openai client streams through it', () => withPlane({
   for await (const chunk of await client.chat.completions.create({ model: 'small', stream: true, messages: [{ role: 'user', content: 'hello' }] })) text += chunk.choices[0]!.delta.content;
   assert.is(text, 'grüß dich 🙂');
   assert.is(engine.seen[0]!.path, '/v1/chat/completions');
-  await until(() => plane.gateway.usage().length === 1, 'it is accounted');
-  assert.is(plane.gateway.usage()[0]!.completionTokens, 3);
+  await until(() => plane.usage().length === 1, 'it is accounted');
+  assert.is(plane.usage()[0]!.completionTokens, 3);
 }));
 
 test.run();

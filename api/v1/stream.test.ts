@@ -101,8 +101,8 @@ test('usage is asked of the engine always and shown to the client that asked', (
   }
   for (const seen of engine.seen) assert.is((seen.body['stream_options'] as { include_usage: boolean }).include_usage, true);
   assert.is((engine.seen[4]!.body['stream_options'] as { other: number }).other, 1);
-  await until(() => plane.gateway.usage()[0]?.requests === 5, 'all are accounted');
-  const account = plane.gateway.usage()[0]!;
+  await until(() => plane.usage()[0]?.requests === 5, 'all are accounted');
+  const account = plane.usage()[0]!;
   assert.equal([account.plugin, account.errors, account.promptTokens, account.completionTokens], [route.plugin, 0, 35, 55]);
 }));
 
@@ -115,7 +115,7 @@ test('64 streams at once come through byte for byte', () => {
     const heard = await Promise.all(Array.from({ length: 64 }, (_, n) => say(plane.port, { ...QUESTION, n })));
     for (const [n, one] of heard.entries()) assert.ok(one.bytes.equals(Buffer.from(textOf(n) + DONE)), `stream ${n}`);
     assert.is(plane.leases.length, 64);
-    await until(() => plane.gateway.usage()[0]?.completionTokens === 64 * 11, 'all are accounted');
+    await until(() => plane.usage()[0]?.completionTokens === 64 * 11, 'all are accounted');
   });
 });
 
@@ -149,7 +149,7 @@ test('a client that leaves is told to the engine', () => {
     await until(() => left === 1, 'the engine learns of it');
     await until(() => plane.leases[0]?.ends === 1, 'the lease is ended');
     assert.is(plane.leases[0]!.error, null, 'leaving is nobody\'s fault');
-    assert.is(plane.gateway.usage()[0]!.errors, 0);
+    assert.is(plane.usage()[0]!.errors, 0);
   });
 });
 
@@ -176,7 +176,7 @@ for (const usage of [false, true]) {
     const last = JSON.parse(text.slice(word('begin').length).trim().slice('data: '.length)) as { error: { code: string; type: string } };
     assert.equal([last.error.code, last.error.type], ['upstream_failed', 'server_error']);
     assert.match(plane.leases[0]!.error ?? '', 'broke off');
-    assert.is(plane.gateway.usage()[0]!.errors, 1);
+    assert.is(plane.usage()[0]!.errors, 1);
   }));
 }
 
@@ -214,7 +214,7 @@ test('where nobody listens any more and no successor comes, it is a 503 with the
   assert.is(heard.status, 503);
   assert.match(heard.bytes.toString(), 'It crashes.');
   assert.is(plane.leases.length, 1);
-  assert.equal(plane.gateway.usage().map(({ requests, errors }) => ({ requests, errors })), [{ requests: 1, errors: 1 }]);
+  assert.equal(plane.usage().map(({ requests, errors }) => ({ requests, errors })), [{ requests: 1, errors: 1 }]);
 }));
 
 test.run();

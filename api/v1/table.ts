@@ -12,8 +12,8 @@ export type Choice = {
 };
 export type ModelEntry = { readonly id: string; readonly plugin: string; readonly state: Route['state']; readonly capabilities: readonly string[] };
 export type Table = {
-  /** `model` as sent: a declared model, a plugin, `plugin/model`; null = the first in file order. */
-  find(capability: string, model: string | null): Choice | null;
+  /** `model` as sent: a declared model, a plugin, `plugin/model`; null = the first in file order, of these plugins (null: of all). */
+  find(capability: string, model: string | null, plugins: readonly string[] | null): Choice | null;
   readonly models: readonly ModelEntry[];
 };
 
@@ -36,14 +36,14 @@ export function tables(snapshot: () => Snapshot): () => Table {
 
 const isLlm = (id: string): boolean => id.startsWith('llm.');
 
-type Names = { first: Choice | null; readonly named: Map<string, Choice> };
+type Names = { /** Of each plugin, in file order. */ readonly firsts: Choice[]; readonly named: Map<string, Choice> };
 
 function tableOf(routes: readonly Route[]): Table {
   const byCapability = new Map<string, Names>();
   const models = new Map<string, ModelEntry>();
   const offers = routes.flatMap((route) => route.capabilities.filter((capability) => isLlm(capability.id)).map((capability) => ({ route, capability, choices: choicesOf(route, capability) })));
   for (const { route, capability, choices } of offers) {
-    const names = byCapability.get(capability.id) ?? { first: null, named: new Map<string, Choice>() };
+    const names = byCapability.get(capability.id) ?? { firsts: [], named: new Map<string, Choice>() };
     byCapability.set(capability.id, names);
     for (const choice of choices) {
       if (choice.engineModel === null) continue;
@@ -51,7 +51,7 @@ function tableOf(routes: readonly Route[]): Table {
       add(names, choice.engineModel, choice);
     }
     // A plugin that has roles but no model for this capability can be named, but is nobody's default.
-    if (names.first === null && (choices[0]!.engineModel !== null || route.models.length === 0)) names.first = choices[0]!;
+    if (choices[0]!.engineModel !== null || route.models.length === 0) names.firsts.push(choices[0]!);
   }
   // Models first: one that bears the name of a plugin stays the one that /v1/models shows.
   const modelNames = new Set(routes.flatMap((route) => route.models.map((model) => model.name)));
@@ -61,7 +61,11 @@ function tableOf(routes: readonly Route[]): Table {
   }
   for (const route of routes) for (const model of entriesOf(route)) noteModel(models, model);
   return {
-    find: (capability, model) => (model === null ? byCapability.get(capability)?.first : byCapability.get(capability)?.named.get(model)) ?? null,
+    find(capability, model, plugins) {
+      const names = byCapability.get(capability);
+      if (model !== null) return names?.named.get(model) ?? null;
+      return (plugins === null ? names?.firsts[0] : names?.firsts.find(({ route }) => plugins.includes(route.plugin))) ?? null;
+    },
     models: [...models.values()],
   };
 }

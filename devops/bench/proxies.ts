@@ -1,11 +1,12 @@
 // The three proxies of the bench, each in a process of its own: bare undici dispatch, the same work in Koa, and ours.
+import { randomBytes } from 'node:crypto';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import Router from '@koa/router';
 import Koa from 'koa';
 import { pino } from 'pino';
 import { Pool, request } from 'undici';
 import { admit } from '../../api/limits.ts';
-import { authorizeAdmin } from '../../api/v1/authorize.ts';
+import { openAccess } from '../../api/access.ts';
 import { dataPlane } from '../../api/v1/gateway.ts';
 import { usageReader } from '../../api/v1/stream.ts';
 import { openTraffic, type Reconciler, type Route, type Snapshot } from '../../reconciler/index.ts';
@@ -36,11 +37,10 @@ function bare(): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
 function koa(): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
   const app = new Koa();
   const router = new Router();
-  const authorize = authorizeAdmin(TOKEN);
   const accounts = new Map<string, { requests: number; tokens: number }>();
   app.use(async (context, next) => {
-    const who = authorize(context.req);
-    if (!who.ok) context.throw(who.status, who.message);
+    const who = await access.ofRequest(context.req, OWN);
+    if (who.kind === 'nobody') context.throw(who.refusal.status, who.refusal.detail);
     await next();
   });
   router.post('/v1/chat/completions', async (context) => {
@@ -67,13 +67,24 @@ function koa(): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
 const limits = { requestsPerMinute: 100_000_000, concurrent: 10_000 };
 const capability = { id: 'llm.chat', method: 'POST', path: '/v1/chat/completions', description: '', stream: true, input: null, output: null, limits };
 
+const OWN = { host: '127.0.0.1', ports: [] };
+
 /** The real data plane with key check, limits and accounting on, before a world of one ready plugin. */
 function ours(): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
-  const route: Route = { plugin: 'engine', state: 'ready', incarnation: 'i', port: upstream, inbound: 'inbound', capabilities: [capability], models: [{ name: 'bench', role: 'chat', serves: ['llm.chat'], state: 'served' }], limits, timeout_ms: 300_000, grants: [], why: null };
-  const snapshot = { routes: [route] } as unknown as Snapshot;
-  const reconciler = { snapshot: () => snapshot, subscribe: () => () => undefined, lease: openTraffic(() => performance.now(), () => undefined).lease } as unknown as Reconciler;
-  return dataPlane({ reconciler, authorize: authorizeAdmin(TOKEN), log: pino({ level: 'warn' }) }).listener;
+  return dataPlane({ reconciler, access, own: () => OWN, log: pino({ level: 'warn' }) }).listener;
 }
+
+function world(): Reconciler {
+  const route: Route = { plugin: 'engine', state: 'ready', incarnation: 'i', port: upstream, inbound: 'inbound', capabilities: [capability], models: [{ name: 'bench', role: 'chat', serves: ['llm.chat'], state: 'served' }], limits, timeout_ms: 300_000, grants: [], why: null };
+  const snapshot = { routes: [route], desired: { users: [], keys: [] } } as unknown as Snapshot;
+  return {
+    snapshot: () => snapshot, subscribe: () => () => undefined, lease: openTraffic(() => performance.now(), () => undefined).lease,
+    account: () => undefined, derive: () => randomBytes(32), sessions: () => [], saveSession: () => undefined,
+  } as unknown as Reconciler;
+}
+
+const reconciler = world();
+const access = await openAccess({ reconciler, adminToken: TOKEN, env: {} });
 
 const listener = kind === 'bare' ? bare() : kind === 'koa' ? koa() : ours();
 const server = createServer(listener);

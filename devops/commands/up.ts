@@ -3,8 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { listen } from '../../api/listen.ts';
-import { authorizeAdmin } from '../../api/v1/authorize.ts';
+import { openAccess } from '../../api/access.ts';
+import { listen, type Listening } from '../../api/listen.ts';
 import { dataPlane } from '../../api/v1/gateway.ts';
 import { open, type Reconciler, type Snapshot } from '../../reconciler/index.ts';
 import { isAlive, runningOn, urlOf } from '../client.ts';
@@ -37,14 +37,17 @@ export async function up(context: Context, options: { readonly takeover: boolean
   // Only after the home is ours: a second bkg must not spoil the token of the first.
   const adminToken = writeToken(context.home);
   const { server } = reconciler.snapshot().desired;
-  const plane = dataPlane({ reconciler, authorize: authorizeAdmin(adminToken), log });
+  const access = await openAccess({ reconciler, adminToken, env: context.env });
+  let opened: Listening['ports'] | null = null;
+  const plane = dataPlane({ reconciler, access, log, own: () => ({ host: server.host, ports: [opened?.web ?? null, opened?.api ?? null] }) });
   const wanted = { web: ports.web ?? server.ports.web, api: ports.api ?? server.ports.api, bus: ports.bus ?? server.ports.bus };
   const doors = await listen({
-    reconciler, host: server.host, adminToken, dataPlane: plane.listener, log, version: context.version, ports: wanted,
+    reconciler, host: server.host, access, dataPlane: plane.listener, log, version: context.version, ports: wanted,
   }).catch(async (error: unknown) => {
     await reconciler.close('leave');
     throw ['EADDRNOTAVAIL', 'EACCES', 'ENOTFOUND'].includes(codeOf(error)) ? told(`bkg cannot listen on ${server.host}: ${messageOf(error)}.`, 'Correct server.host in bkg.yaml.') : error;
   });
+  opened = doors.ports;
   for (const service of SERVICES) {
     const port = doors.ports[service];
     if (wanted[service] !== 0 && wanted[service] !== port) log.warn(`the ${service} port ${wanted[service]} is taken or not for bkg; it is ${port} this time`);

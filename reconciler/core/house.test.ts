@@ -5,7 +5,7 @@ import { houseDrifts, type HouseInput } from './house.ts';
 
 const server = { host: '127.0.0.1', ports: { web: 1, api: 2, bus: 3 }, rateLimit: { requestsPerMinute: 600 } };
 const problem = { code: 'UnknownKey', pointer: '/plugns', line: 2, column: 1, message: 'no setting "plugns"', hint: null, severity: 'error' as const };
-const good: HouseInput = { file: { valid: true, revision: 'a'.repeat(64), inForce: 'a'.repeat(64), problems: [] }, server, opened: server, policies: {} };
+const good: HouseInput = { file: { valid: true, revision: 'a'.repeat(64), inForce: 'a'.repeat(64), problems: [] }, server, opened: server, denied: [], policies: {} };
 const kinds = (input: HouseInput): readonly string[] => houseDrifts(input).map((drift) => drift.kind);
 
 test('a file in force is no drift, whatever it warns of', () => {

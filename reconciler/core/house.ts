@@ -1,5 +1,6 @@
 // Differences and conditions that belong to no unit: a file that is not in force, a server that listens elsewhere, a database that cannot be written.
 import type { Finding } from './explain.ts';
+import { inWords, type Denied } from './people.ts';
 import type { DesiredServer, Drift, Problem } from './types.ts';
 
 type HouseFile = { readonly valid: boolean; readonly revision: string | null; readonly inForce: string; readonly problems: readonly Problem[] };
@@ -10,6 +11,8 @@ export type HouseInput = {
   readonly server: DesiredServer;
   /** As declared when the doors were opened; null before that. */
   readonly opened: DesiredServer | null;
+  /** What is denied to users and keys that the file in force does not say. */
+  readonly denied: readonly Denied[];
   readonly policies: Readonly<Record<string, 'heal' | 'report' | 'ignore'>>;
 };
 
@@ -18,7 +21,7 @@ const addressOf = (server: DesiredServer): string => `${server.host}, web ${serv
 
 /** None of them can be healed by bkg: they wait for the owner, or for the next start. */
 export function houseDrifts(input: HouseInput): readonly Drift[] {
-  const { file, server, opened, policies } = input;
+  const { file, server, opened, denied, policies } = input;
   const drift = (kind: Drift['kind'], unit: string, words: { readonly want: string; readonly have: string }): Drift => ({ kind, unit, ...words, policy: policies[kind] ?? 'report' });
   const drifts: Drift[] = [];
   const first = file.problems.find((problem) => problem.severity === 'error');
@@ -29,6 +32,10 @@ export function houseDrifts(input: HouseInput): readonly Drift[] {
     drifts.push(drift(first.code === 'ConfigHeld' ? 'ConfigHeld' : 'ConfigInvalid', 'file', { want: `revision ${short(file.revision)}`, have: `${have}; ${where}${first.message}` }));
   }
   if (opened !== null && addressOf(opened) !== addressOf(server)) drifts.push(drift('ServerChanged', 'server', { want: addressOf(server), have: `${addressOf(opened)}; the next start of bkg changes it` }));
+  for (const denial of denied) {
+    const why = denial.source === 'api' ? 'the file could not be written' : 'a file that is not valid says so';
+    drifts.push(drift('Denied', `${denial.kind}/${denial.id}`, { want: 'as the file in force declares it', have: `${inWords(denial)}: ${why}` }));
+  }
   return drifts.filter((found) => found.policy !== 'ignore');
 }
 

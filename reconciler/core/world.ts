@@ -97,4 +97,4 @@ export const modelNamed = (name: string, part: Partial<DesiredModel> = {}): Desi
   ({ name, source: { kind: 'file', path: `/${name}` }, sourceText: `file:/${name}`, sha256: null, state: 'present', sourceHash: `source-${name}`, ...part });
 
 export const desiredOf = (plugins: readonly DesiredPlugin[], models: readonly DesiredModel[] = []): Desired =>
-  ({ revision: 'r', server: { host: '127.0.0.1', ports: { web: 1, api: 2, bus: 3 }, rateLimit: { requestsPerMinute: 600 } }, drift: {}, plugins, models });
+  ({ revision: 'r', server: { host: '127.0.0.1', ports: { web: 1, api: 2, bus: 3 }, rateLimit: { requestsPerMinute: 600 } }, drift: {}, plugins, models, users: [], keys: [] });

@@ -1,6 +1,7 @@
 // Changes bkg.yaml for the api: edits the text losslessly, shows what would happen, commits against racing editors.
 import { readFile } from 'node:fs/promises';
 import { touchedUnits, type Outlook } from '../core/touched.ts';
+import { inWords, type Denial } from '../core/people.ts';
 import type { Desired, Json } from '../core/types.ts';
 import { commit, type Committed } from './commit.ts';
 import { revisionOf } from './declare.ts';
@@ -27,6 +28,8 @@ export type Running = {
   readonly inForce: () => Promise<InForce>;
   /** What this declaration would lead to now; of one that is known in part, what it does not name stays. */
   readonly outlook: (desired: Desired, partial?: boolean) => Outlook;
+  /** Takes from people at once what an edit that could not be written would take. */
+  readonly deny: (told: Json, actor: PatchRequest['actor']) => readonly Denial[];
   /** Writes and takes in; null when nothing was written. Ends once the machine has been looked at with it. */
   readonly take: (checked: Checked, actor: PatchRequest['actor'], write: () => Promise<boolean>) => Promise<InForce | null>;
 };
@@ -66,17 +69,20 @@ async function change(options: ChangeOptions, request: PatchRequest): Promise<Pa
 async function attempt(options: ChangeOptions, request: PatchRequest): Promise<PatchResult> {
   const { running } = options;
   const now = running === null ? null : await running.inForce();
-  const { text, revision } = await readDeclared(options.config);
+  const before = await readDeclared(options.config);
+  const { text, revision } = before;
   if (request.ifRevision !== null && request.ifRevision !== revision) return stale(options, request, { text, revision });
   const edited = await textAfter(text, request);
   if (!edited.ok) return { ok: false, code: 'Refused', problems: [edited.problem] };
   const next = revisionOf(edited.text);
   const found = await desire(edited.text, next, options);
+  const forbidden = found.value === null ? [] : request.judge?.(before.value, found.value) ?? [];
+  if (forbidden.length > 0) return { ok: false, code: 'Forbidden', problems: forbidden };
   if (found.desired === null || hasErrors(found.problems)) return { ok: false, code: 'Invalid', problems: found.problems };
-  const before = running === null || now === null ? NOTHING : running.outlook(now.desired, now.partial);
+  const outlook = running === null || now === null ? NOTHING : running.outlook(now.desired, now.partial);
   const after = running === null ? NOTHING : running.outlook(found.desired);
   const base = {
-    ok: true as const, revision: next, diff: unifiedDiff(text, edited.text, { from: 'bkg.yaml', to: 'bkg.yaml' }), problems: found.problems, plan: planView(after.plan), units: touchedUnits(before, after),
+    ok: true as const, revision: next, diff: unifiedDiff(text, edited.text, { from: 'bkg.yaml', to: 'bkg.yaml' }), problems: found.problems, plan: planView(after.plan), units: touchedUnits(outlook, after),
   };
   if (request.dryRun || next === revision) return { ...base, seq: now?.seq ?? 0, changed: next !== revision };
   let written: Committed | null = null;
@@ -84,10 +90,15 @@ async function attempt(options: ChangeOptions, request: PatchRequest): Promise<P
     written = await commit({ path: options.config, expectRevision: revision, text: edited.text, journalFolder: options.journalFolder });
     return written.ok;
   };
-  const taken = running === null ? (await write(), null) : await running.take({ text: edited.text, revision: next, found }, request.actor, write);
+  const deny = (): readonly string[] => (found.told === null ? [] : running?.deny(found.told, request.actor) ?? []).map((denial) => `${denial.kind} ${denial.id}: ${inWords(denial)}`);
+  const taken = running === null ? (await write(), null) : await running.take({ text: edited.text, revision: next, found }, request.actor, write).catch((error: unknown) => {
+    // A full or broken disk keeps nobody's rights alive.
+    deny();
+    throw error;
+  });
   const refused = refusalOf(written);
   if (refused?.code === 'Stale') return stale(options, request, await readDeclared(options.config));
-  if (refused?.code === 'ReadOnlyFile') return { ok: false, code: 'ReadOnlyFile', diff: base.diff, message: refused.message };
+  if (refused?.code === 'ReadOnlyFile') return { ok: false, code: 'ReadOnlyFile', diff: base.diff, message: refused.message, denied: deny() };
   if (taken !== null && taken.desired.revision !== next) throw Object.assign(new Error(`bkg.yaml is written, and takes effect as soon as that can be noted down. ${taken.file.problems[0]?.message ?? ''}`), { code: 'StoreUnwritable' });
   return { ...base, changed: true, seq: taken?.seq ?? 0 };
 }

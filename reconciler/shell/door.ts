@@ -139,7 +139,50 @@ export type LogRecord = {
   readonly fields: JsonObject | null;
 };
 
-export type Actor = { readonly name: string; readonly source: 'api' | 'cli' | 'ui' | 'plugin' };
+/** Who does something. `address`: of the peer, where there is one. */
+export type Actor = { readonly name: string; readonly source: 'api' | 'cli' | 'ui' | 'plugin'; readonly address?: string | null };
+
+/** One row of the audit log. `source`: file for what was edited by hand. */
+export type AuditRow = {
+  readonly seq: number; readonly at: string; readonly actor: string; readonly source: string; readonly address: string | null;
+  /** `key.create`, `user.password`, `plugin.stop`, `login` … */
+  readonly action: string;
+  readonly target: string;
+  /** `done`, `refused` or `failed`. */
+  readonly outcome: string;
+  readonly revision: string | null;
+  /** JSON, for people; never a value of the file. */
+  readonly detail: string | null;
+};
+export type AuditEntry = Pick<AuditRow, 'actor' | 'source' | 'action' | 'target'> & Partial<Pick<AuditRow, 'address' | 'outcome' | 'revision' | 'detail'>>;
+export type AuditQuery = { readonly limit: number; /** Only rows with a smaller seq. */ readonly before: number; readonly action: string | null; readonly actor: string | null };
+export type AuditFault = { readonly seq: number; readonly message: string };
+
+/** Somebody who is signed in, until it expires or is ended. Times are milliseconds since 1970. */
+export type SessionRow = {
+  readonly family: string; readonly user: string;
+  /** The credential it was begun with: with another one the session ends. */
+  readonly credential: string;
+  /** Of the refresh token that is good; one with a smaller number was used already. */
+  readonly generation: number;
+  readonly begun: number; readonly renewed: number; readonly expires: number; readonly address: string | null; readonly agent: string | null;
+  /** Why it ended; null while it goes on. */
+  readonly ended: string | null;
+};
+
+/** One request of the data plane. `at`: milliseconds since 1970; `key` null for people. */
+export type UsageEvent = {
+  readonly at: number; readonly key: string | null; readonly user: string; readonly plugin: string; readonly model: string; readonly capability: string; readonly status: number;
+  readonly promptTokens: number; readonly completionTokens: number; readonly latency_ms: number;
+};
+export type UsageQuery = {
+  readonly by: 'key' | 'user' | 'plugin' | 'model' | 'capability' | 'hour' | 'day' | 'total';
+  /** Milliseconds since 1970, whole hours. */
+  readonly from: number; readonly to: number;
+  readonly key: string | null; readonly user: string | null; readonly plugin: string | null; readonly model: string | null;
+};
+/** `latency_ms`: the mean. */
+export type UsageRow = { readonly name: string; readonly requests: number; readonly errors: number; readonly promptTokens: number; readonly completionTokens: number; readonly latency_ms: number };
 
 /** One RFC 6902 operation. A merge patch (RFC 7396) is turned into these by the api against the text it read. */
 export type WriteOperation = { readonly op: 'add' | 'replace'; readonly path: string; readonly value: Json } | { readonly op: 'remove'; readonly path: string };
@@ -153,16 +196,18 @@ export type PatchRequest = {
   /** Revision the caller saw; null = whatever stands there. */
   readonly ifRevision: string | null;
   readonly dryRun: boolean;
+  /** Whether the actor may: asked with the declared values before and after, of the very bytes that are about to be written. Absent: everything. */
+  readonly judge?: (before: Json, after: Json) => readonly Problem[];
 };
 
 export type PatchResult =
   | { readonly ok: true; readonly revision: string; readonly seq: number; readonly changed: boolean; readonly diff: string; readonly plan: PlanView;
       /** Units that have something to do because of this edit. */
       readonly units: readonly string[]; readonly problems: readonly Problem[] }
-  | { readonly ok: false; readonly code: 'Invalid' | 'Refused'; readonly problems: readonly Problem[] }
+  | { readonly ok: false; readonly code: 'Invalid' | 'Refused' | 'Forbidden'; readonly problems: readonly Problem[] }
   /** The file moved since `ifRevision`; `yours`, `theirs` are unified diffs against the base, where the base is known. */
   | { readonly ok: false; readonly code: 'Stale'; readonly revision: string; readonly base: string | null; readonly yours: string | null; readonly theirs: string | null }
-  | { readonly ok: false; readonly code: 'ReadOnlyFile'; readonly diff: string; readonly message: string };
+  | { readonly ok: false; readonly code: 'ReadOnlyFile'; readonly diff: string; readonly message: string; /** What it takes from users and keys all the same, in words. */ readonly denied: readonly string[] };
 
 export type AskRequest = { readonly kind: 'restart' | 'wake' | 'retry'; readonly plugin: string; readonly actor: Actor };
 
@@ -221,6 +266,22 @@ export type Reconciler = {
   caller(token: string): { readonly plugin: string; readonly incarnation: string } | null;
   /** What a plugin reported of itself over the bus. */
   report(incarnation: string, report: { readonly telemetry?: Readonly<Record<string, number>>; readonly log?: { readonly level: string; readonly message: string } }): void;
+  /** Writes down what somebody did beside the file: signing in, asks, refusals. Edits write themselves down. */
+  audit(entry: AuditEntry): void;
+  audits(query: AuditQuery): readonly AuditRow[];
+  /** The first row of the audit log that is not what was written; null when all is. */
+  auditFault(): AuditFault | null;
+  /** Counts one request of the data plane; written in batches. */
+  account(event: UsageEvent): void;
+  usage(query: UsageQuery): readonly UsageRow[];
+  /** 32 bytes that only this home can make, the same at every start, others for each purpose. */
+  derive(purpose: string): Uint8Array;
+  /** Everybody who is signed in, or was lately. */
+  sessions(): readonly SessionRow[];
+  saveSession(row: SessionRow): void;
+  /** When each declared user or key was first seen, and when last used. */
+  seen(what: 'user' | 'key'): readonly { readonly id: string; readonly createdAt: string; readonly lastUsedAt: string | null }[];
+  used(what: 'user' | 'key', id: string): void;
   /** Begins to reconcile. The bus must already listen. */
   start(ports: Ports): void;
   /** stop = drain and end every plugin; leave = plugins go on for the next bkg. */

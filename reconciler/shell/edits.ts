@@ -2,7 +2,7 @@
 import type { Desired, Plan } from '../core/types.ts';
 import { openChange, type Running } from './change.ts';
 import type { DesirePlace } from './desire.ts';
-import type { PatchRequest, PatchResult } from './door.ts';
+import type { AuditEntry, PatchRequest, PatchResult } from './door.ts';
 import type { openInForce } from './inforce.ts';
 import { monotonic_ms } from './process.ts';
 
@@ -13,6 +13,7 @@ export type EditsOptions = DesirePlace & {
   readonly journalFolder: string;
   readonly inForce: ReturnType<typeof openInForce>;
   readonly textOf: (revision: string) => string | null;
+  readonly audit: (entry: AuditEntry) => void;
   /** What a declaration would lead to now. */
   readonly plan: (desired: Desired, leaveUndeclared: boolean) => Plan;
   /** Ends once the machine has been looked at with what was taken in. */
@@ -31,8 +32,13 @@ export function openEdits(options: EditsOptions) {
         await new Promise((resolve) => { setTimeout(resolve, Math.max(1, (now.lookAgain ?? 0) - monotonic_ms())); });
       }
     },
+    deny(told, actor) {
+      const denied = inForce.deny(told);
+      for (const denial of denied) options.audit({ actor: actor.name, source: actor.source, address: actor.address ?? null, action: `${denial.kind}.deny`, target: denial.id });
+      return denied;
+    },
     async take(checked, actor, write) {
-      const found = await inForce.write(checked, { actor: actor.name, source: actor.source }, write);
+      const found = await inForce.write(checked, { actor: actor.name, source: actor.source, address: actor.address ?? null }, write);
       if (found !== null) await options.taken();
       return found;
     },

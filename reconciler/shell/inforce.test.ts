@@ -33,7 +33,7 @@ async function withFile(text: string, run: (made: Made) => Promise<void>): Promi
     writeFileSync(join(folder, name, 'plugin.yaml'), 'run: [node, main.mjs]\nready: { http: /health }\n');
   }
   writeFileSync(config, text);
-  const store = openStore(join(folder, 'bkg.db'), 'boot');
+  const store = openStore(join(folder, 'bkg.db'), { bootId: 'boot', seal: (text) => text });
   const events: string[] = [];
   const env: Record<string, string> = {};
   const place = { config, installation: folder, env, seal: (sealed: string) => sealed };
@@ -65,7 +65,7 @@ test('bytes that bkg wrote itself are in force at once and are their author\'s',
   const before = await inForce.boot();
   const revision = revisionOf(ONE);
   const found = await desire(ONE, revision, place);
-  const author = { actor: 'admin', source: 'api' };
+  const author = { actor: 'admin', source: 'api', address: null };
   const refused = await inForce.write({ text: ONE, revision, found }, author, async () => false);
   assert.is(refused, null);
   assert.equal(ids(inForce.current()), ['one', 'two']);

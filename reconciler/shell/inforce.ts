@@ -1,8 +1,12 @@
 // Which revision of bkg.yaml is in force: takes in new bytes, keeps the last good ones when they are no good.
 import { readFile, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import { escapeToken } from '../../schema/pointer.ts';
-import type { Desired, Problem } from '../core/types.ts';
+import { deedsOf } from '../core/changes.ts';
+import { applyDenials, type Denial, type Denied } from '../core/people.ts';
+import type { Desired, Json, Problem } from '../core/types.ts';
+import { openDenials } from './denials.ts';
 import { desire, type Desire, type DesirePlace } from './desire.ts';
 import { revisionOf } from './declare.ts';
 import type { FileView } from './door.ts';
@@ -23,8 +27,17 @@ const NOTE_AGAIN_MS = 500;
 /** A revision that could not be noted down, or a file that could not be read, is tried again after this long. */
 const RETRY_MS = 1_000;
 
+/** Places named in one row of the audit log. */
+const PLACES_MAX = 20;
+
 export type InForce = {
+  /** As declared, less what is denied. */
   readonly desired: Desired;
+  /** As the revision in force declares it. */
+  readonly declared: Desired;
+  readonly denied: readonly Denied[];
+  /** Its values as typed. */
+  readonly value: Json;
   readonly seq: number;
   readonly text: string;
   readonly file: FileView;
@@ -36,7 +49,7 @@ export type InForce = {
   readonly lookAgain: number | null;
 };
 
-export type Author = { readonly actor: string; readonly source: string };
+export type Author = { readonly actor: string; readonly source: string; readonly address: string | null };
 
 export type InForceOptions = DesirePlace & {
   readonly store: Store;
@@ -47,7 +60,7 @@ export type InForceOptions = DesirePlace & {
 export type Checked = { readonly text: string; readonly revision: string; readonly found: Desire };
 
 export const EMPTY_TEXT = 'version: 1\n';
-const BY_HAND: Author = { actor: 'owner', source: 'file' };
+const BY_HAND: Author = { actor: 'owner', source: 'file', address: null };
 
 export function openInForce(options: InForceOptions) {
   let current: InForce | null = null;
@@ -73,7 +86,13 @@ export function openInForce(options: InForceOptions) {
   const view = (patch: Partial<FileView>): FileView => ({
     path: options.config, revision: lastSeen, inForce: current?.desired.revision ?? '', valid: true, problems: current?.warnings ?? [], ...patch,
   });
-  const keep = (file: Partial<FileView>, lookAgain: number | null = null): InForce => (current = { ...known(), file: view(file), lookAgain });
+  const denials = openDenials({ store: options.store, event: options.event, base: { configFolder: dirname(options.config), installation: options.installation } });
+  /** With what is denied taken away. */
+  function bound(now: Omit<InForce, 'desired' | 'denied'>): InForce {
+    const denied = denials.all();
+    return { ...now, denied, desired: denied.length === 0 ? now.declared : { ...now.declared, ...applyDenials(now.declared, denied) } };
+  }
+  const keep = (file: Partial<FileView>, lookAgain: number | null = null): InForce => (current = bound({ ...known(), file: view(file), lookAgain }));
   /** Keeps what is in force because of a problem of the file itself, and tells it once. */
   function hold(problem: Problem, lookAgain: number | null): InForce {
     if (known().file.problems[0]?.code !== problem.code) options.event(problem.code, 'config', problem.message);
@@ -83,11 +102,16 @@ export function openInForce(options: InForceOptions) {
   /** Null when the disk would not take it. */
   function noteDown(checked: Checked, author: Author): { readonly seq: number } | { readonly fault: string } {
     try {
-      return { seq: options.store.addRevision({ revision: checked.revision, text: checked.text, at: new Date().toISOString(), ...author, valid: checked.found.desired !== null }) };
+      return { seq: options.store.addRevision({ revision: checked.revision, text: checked.text, at: new Date().toISOString(), actor: author.actor, source: author.source, valid: checked.found.desired !== null }) };
     } catch (error) {
       if (!isPassing(error)) throw error;
       return { fault: error.message };
     }
+  }
+
+  /** What a revision did, by whom. */
+  function noteDeeds(before: Json, after: Json, { author, revision }: { readonly author: Author; readonly revision: string }): void {
+    for (const { action, target, places } of deedsOf(before, after)) options.store.audit({ ...author, action, target, revision, detail: JSON.stringify({ places: places.slice(0, PLACES_MAX) }) });
   }
 
   function accept(checked: Checked, author: Author): InForce {
@@ -110,10 +134,14 @@ export function openInForce(options: InForceOptions) {
       const first = found.problems.find((problem) => problem.severity === 'error');
       options.event('ConfigRejected', 'config', `${options.config}${first?.line == null ? '' : `:${first.line}:${first.column}`}: ${first?.message ?? 'it is not valid'}`);
       rejected = { revision, problems: found.problems };
+      if (found.told !== null) denials.take(known().declared, found.told, 'file');
       return keep({ valid: false, problems: found.problems }, lookAgain);
     }
     rejected = null;
-    current = { desired: found.desired, seq: noted.seq, text, partial: false, warnings: found.problems, file: view({ inForce: revision, problems: found.problems }), lookAgain: null };
+    denials.lift(found.desired);
+    noteDeeds(known().value, found.value, { author, revision });
+    options.store.mirror(found.desired);
+    current = bound({ declared: found.desired, value: found.value, seq: noted.seq, text, partial: false, warnings: found.problems, file: view({ inForce: revision, problems: found.problems }), lookAgain: null });
     options.event('ConfigAccepted', 'config', `revision ${revision.slice(0, 12)} is in force`);
     return current;
   }
@@ -146,6 +174,7 @@ export function openInForce(options: InForceOptions) {
     if (revision === now.desired.revision && !now.partial) {
       lastSeen = revision;
       rejected = null;
+      denials.lift(now.declared);
       if (!now.file.valid) options.event('ConfigBack', 'config', `the file is again revision ${revision.slice(0, 12)}, which is in force`);
       return keep({});
     }
@@ -164,7 +193,7 @@ export function openInForce(options: InForceOptions) {
       if (desired === null) throw new Error('the empty declaration does not resolve');
       const partial = found.desired === null || good === null;
       const warnings = found.desired === null ? [] : found.problems;
-      current = { desired, seq: base.seq, text: base.text, partial, warnings, file: view({ problems: warnings }), lookAgain: null };
+      current = bound({ declared: desired, value: found.value ?? {}, seq: base.seq, text: base.text, partial, warnings, file: view({ problems: warnings }), lookAgain: null });
       return inTurn(look);
     },
     /** Reads the manifest of one plugin again, for whoever asks for its restart: what its folder says now counts, nothing else moves. */
@@ -173,9 +202,15 @@ export function openInForce(options: InForceOptions) {
       const found = await desire(now.text, now.desired.revision, options);
       const plugin = (found.desired ?? found.sound)?.plugins.find((one) => one.id === id);
       const problems = found.problems.filter((problem) => problem.severity === 'error' && `${problem.pointer}/`.startsWith(`/plugins/${escapeToken(id)}/`));
-      if (plugin !== undefined && problems.length === 0) current = { ...now, desired: { ...now.desired, plugins: now.desired.plugins.map((one) => (one.id === id ? plugin : one)) } };
+      if (plugin !== undefined && problems.length === 0) current = bound({ ...now, declared: { ...now.declared, plugins: now.declared.plugins.map((one) => (one.id === id ? plugin : one)) } });
       return problems;
     }),
+    /** Takes from the people in force what an edit that could not be written would take. Returns what that is. */
+    deny: (told: Json): readonly Denial[] => {
+      const taken = denials.take(known().declared, told, 'api');
+      current = bound(known());
+      return taken;
+    },
     /** Looks at the file again; the same object comes back when nothing about it changed. */
     read: (): Promise<InForce> => inTurn(look),
     /**

@@ -8,6 +8,8 @@ const KEY_BYTES = 32;
 export type Secrets = {
   /** Keyed hash: what it is made of cannot be guessed from it without the key. */
   readonly seal: (text: string) => string;
+  /** 32 bytes that only this home can make, others for each purpose. */
+  readonly derive: (purpose: string) => Uint8Array;
   /** Bearer a plugin demands on its port. */
   readonly inbound: (incarnation: string) => string;
   /** Bearer a plugin shows on the bus. */
@@ -33,6 +35,7 @@ export function openSecrets(home: string): Secrets {
   const mac = (purpose: string, text: string): string => createHmac('sha256', key).update(`${purpose}\0${text}`).digest('hex');
   return {
     seal: (text) => mac('seal', text),
+    derive: (purpose) => Buffer.from(mac('derive', purpose), 'hex'),
     inbound: (incarnation) => mac('inbound', incarnation),
     busToken: (incarnation) => `${incarnation}.${mac('bus', incarnation)}`,
     incarnationOf: (token) => {

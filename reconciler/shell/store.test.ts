@@ -1,5 +1,6 @@
 // What is remembered: rows that wait while the database is held, wishes, and revisions with their texts.
 import Database from 'better-sqlite3';
+import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -10,11 +11,12 @@ import { insist } from './store-later.ts';
 import { openStore, type Store } from './store.ts';
 
 const TEXTS_KEPT = 20;
+const of = (bootId: string) => ({ bootId, seal: (text: string): string => createHash('sha256').update(text).digest('hex') });
 
 async function withStore(run: (made: { readonly path: string; readonly store: Store; readonly held: Database.Database }) => void | Promise<void>): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'bkg-store-'));
   const path = join(folder, 'bkg.db');
-  const store = openStore(path, 'boot-1');
+  const store = openStore(path, of('boot-1'));
   const held = new Database(path);
   try {
     await run({ path, store, held });
@@ -83,7 +85,7 @@ test('of another boot only what is not about time is read', () => withStore(({ p
   store.begin(row);
   store.saveHistory({ ...emptyHistory('a#0'), restarts: 3 });
   store.ask({ kind: 'wake', plugin: 'a', at: 1 }, 'admin');
-  const next = openStore(path, 'boot-2');
+  const next = openStore(path, of('boot-2'));
   assert.equal([next.histories(), next.asks(), next.lastPort('a#0'), next.incarnations()[0]?.boot_id], [[], [], 40_001, 'boot-1']);
   next.close();
 }));
@@ -93,14 +95,14 @@ test('a database of an older bkg is taken over: of its processes nobody knows th
   assert.is(store.incarnations()[0]?.models, '[{"name":"m","role":"chat","serves":["llm.chat"]}]');
   held.exec('ALTER TABLE incarnations DROP COLUMN models');
   held.pragma('user_version = 1');
-  const next = openStore(path, 'boot-1');
+  const next = openStore(path, of('boot-1'));
   assert.equal(next.incarnations().map(({ incarnation, models }) => [incarnation, models]), [['i1', null]]);
   next.close();
 }));
 
 test('a database of a newer bkg is refused with the remedy', () => withStore(({ path, held }) => {
   held.pragma('user_version = 99');
-  assert.throws(() => openStore(path, 'boot-1'), /written by a newer bkg .*another --home/);
+  assert.throws(() => openStore(path, of('boot-1')), /written by a newer bkg .*another --home/);
 }));
 
 test.run();

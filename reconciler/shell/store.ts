@@ -2,13 +2,18 @@
 import Database from 'better-sqlite3';
 import { chmodSync } from 'node:fs';
 import type { Ask, History, ObservedModel, Serving } from '../core/types.ts';
+import { AUDIT_SCHEMA, auditRows } from './store-audit.ts';
 import { openLater, type Later } from './store-later.ts';
+import { PEOPLE_SCHEMA, peopleRows } from './store-people.ts';
+import { USAGE_SCHEMA, usageRows } from './store-usage.ts';
 
 /** A lock held by another process blocks the event loop while it lasts: give up soon and try on a later tick. */
 const BUSY_TIMEOUT_MS = 50;
 /** Revisions kept with their text; older ones keep their row only. */
 const TEXTS_KEPT = 20;
-const SCHEMA_VERSION = 2;
+const SCHEMA_VERSION = 3;
+/** Enough to tell two hashes of one house apart. */
+const HASH_ID_LENGTH = 16;
 
 const SCHEMA = `
   CREATE TABLE IF NOT EXISTS incarnations (
@@ -38,8 +43,8 @@ export type RevisionRow = {
 
 export type Store = ReturnType<typeof openStore>;
 
-/** Opens `$BKG_HOME/bkg.db` (0600, WAL). Throws with a remedy when a newer bkg wrote it. */
-export function openStore(path: string, bootId: string) {
+/** Opens `$BKG_HOME/bkg.db` (0600, WAL). Throws with a remedy when a newer bkg wrote it. `seal`: the keyed hash of the house. */
+export function openStore(path: string, { bootId, seal }: { readonly bootId: string; readonly seal: (text: string) => string }) {
   const db = new Database(path);
   chmodSync(path, 0o600);
   db.pragma('journal_mode = WAL');
@@ -47,20 +52,25 @@ export function openStore(path: string, bootId: string) {
   db.pragma(`busy_timeout = ${BUSY_TIMEOUT_MS}`);
   const version = db.pragma('user_version', { simple: true }) as number;
   if (version > SCHEMA_VERSION) throw new Error(`${path} was written by a newer bkg (schema ${version}, this one knows ${SCHEMA_VERSION}): use that bkg, or another --home`);
-  db.exec(SCHEMA);
+  db.exec(SCHEMA + AUDIT_SCHEMA + PEOPLE_SCHEMA + USAGE_SCHEMA);
   if (version === 1) db.exec('ALTER TABLE incarnations ADD COLUMN models TEXT');
   db.pragma(`user_version = ${SCHEMA_VERSION}`);
   const later = openLater();
+  const usage = usageRows(db, later);
   return {
     ...incarnationRows(db, { bootId, later }),
     ...askRows(db, bootId),
     ...revisionRows(db),
     ...modelRows(db, later),
+    ...auditRows(db, { later, seal: (text) => seal(`audit\n${text}`) }),
+    ...peopleRows(db, { later, hashId: (hash) => seal(`hash\n${hash}`).slice(0, HASH_ID_LENGTH) }),
+    ...usage,
     /** Tries again what the disk would not take. */
     flush: later.flush,
     /** Why something waits to be written; null when nothing does. */
     fault: later.fault,
     close: (): void => {
+      usage.flushUsage();
       later.flush();
       db.close();
     },

@@ -18,7 +18,7 @@ type Place = { readonly root: string; readonly home: string; readonly store: Sto
 
 async function inPlace(body: (place: Place) => Promise<void>): Promise<void> {
   const root = mkdtempSync(join(tmpdir(), 'bkg-supplies-'));
-  const store = openStore(join(root, 'bkg.db'), 'boot');
+  const store = openStore(join(root, 'bkg.db'), { bootId: 'boot', seal: (text) => text });
   const opened: Supplies[] = [];
   const [events, seen]: [string[], ObservedModel[]] = [[], []];
   const open = (more: Partial<SuppliesOptions> = {}): Supplies => {

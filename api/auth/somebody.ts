@@ -1,0 +1,71 @@
+// Who asks, and what they may: looked up anew for every request in the people that are in force.
+import type { DesiredKey, Snapshot } from '../../reconciler/index.ts';
+import { allows, holds, EVERYTHING, ROLES } from '../../schema/scopes.ts';
+import type { Refusal } from '../problem.ts';
+
+export type Somebody = {
+  /** owner: holds the admin token on this machine. setup: has nothing but the right to begin. */
+  readonly kind: 'owner' | 'user' | 'key' | 'plugin';
+  /** `admin.token`, `anna`, `key ci`, `plugin mine`: for audit and usage. */
+  readonly name: string;
+  readonly user: string | null;
+  readonly key: DesiredKey | null;
+  /** Every one of these must hold a scope. */
+  readonly grants: readonly (readonly string[])[];
+  /** Null: all of them. */
+  readonly plugins: readonly string[] | null;
+};
+
+export const OWNER: Somebody = { kind: 'owner', name: 'admin.token', user: null, key: null, grants: [[EVERYTHING]], plugins: null };
+
+/** Whether they may use one right or one capability. */
+export const may = (who: Somebody, scope: string): boolean => who.grants.every((granted) => allows(granted, scope));
+
+/** Whether they hold all that a scope may stand for: nobody gives more than they have. */
+export const mayGive = (who: Somebody, scope: string): boolean => who.grants.every((granted) => holds(granted, scope));
+
+export const reaches = (who: Somebody, plugin: string): boolean => who.plugins === null || who.plugins.includes(plugin);
+
+/** Of two who are both behind a call: what both may. The name is the first's. */
+export const both = (one: Somebody, other: Somebody): Somebody => ({
+  ...one, grants: [...one.grants, ...other.grants],
+  plugins: one.plugins === null ? other.plugins : other.plugins === null ? one.plugins : one.plugins.filter((plugin) => other.plugins!.includes(plugin)),
+});
+
+export type Directory = {
+  readonly user: (name: string) => Somebody | null;
+  /** Null where there is none, or its user is none. */
+  readonly key: (id: string) => { readonly key: DesiredKey; readonly who: Somebody } | null;
+};
+
+/** Look-ups by name, made once for the people in force. */
+export function directories(snapshot: () => Snapshot): () => Directory {
+  let of: Snapshot['desired'] | null = null;
+  let made: Directory | null = null;
+  return () => {
+    const { desired } = snapshot();
+    if (made === null || of?.users !== desired.users || of.keys !== desired.keys) {
+      of = desired;
+      made = directoryOf(desired);
+    }
+    return made;
+  };
+}
+
+function directoryOf({ users, keys }: Snapshot['desired']): Directory {
+  const people = new Map(users.map((user): [string, Somebody] => [user.name, { kind: 'user', name: user.name, user: user.name, key: null, grants: [ROLES[user.role]], plugins: null }]));
+  const owned = new Map(keys.flatMap((key): readonly [string, { readonly key: DesiredKey; readonly who: Somebody }][] => {
+    const user = people.get(key.user);
+    return user === undefined ? [] : [[key.id, { key, who: { kind: 'key', name: `key ${key.id}`, user: key.user, key, grants: [...user.grants, key.scopes, ...key.within], plugins: key.plugins } }]];
+  }));
+  return { user: (name) => people.get(name) ?? null, key: (id) => owned.get(id) ?? null };
+}
+
+/** What somebody is refused with who lacks a right. */
+export const lacking = (who: Somebody, scope: string): Refusal => ({
+  status: 403, code: 'ScopeMissing', detail: `This needs the scope ${scope}, which ${who.name} does not have.`, more: { scope },
+});
+
+export const outOfReach = (who: Somebody, plugin: string): Refusal => ({
+  status: 403, code: 'PluginNotAssigned', detail: `${who.name} may reach ${who.plugins?.length === 0 ? 'no plugin' : `only ${who.plugins?.join(', ')}`}, not ${plugin}.`, more: { plugin },
+});

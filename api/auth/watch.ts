@@ -1,0 +1,52 @@
+// Looks again whether those who are being answered may still be: a revoked key ends its streams, too.
+import type { Identity } from '../access.ts';
+import type { Refusal } from '../problem.ts';
+import { lacking, may, outOfReach, reaches } from './somebody.ts';
+
+/** Well within the second that a revocation may take. */
+const LOOK_EVERY_MS = 250;
+
+export type Watched = {
+  readonly identity: Extract<Identity, { readonly kind: 'somebody' }>;
+  readonly capability: string;
+  /** Of the plugin that answers. */
+  readonly plugin: string;
+  readonly cut: (refusal: Refusal) => void;
+};
+
+type Again = (identity: Watched['identity']) => Identity;
+
+const NOT_WATCHED = (): void => undefined;
+
+/** Why somebody may no longer be answered; null while they may. */
+function why(again: Again, watched: Watched): Refusal | null {
+  const now = again(watched.identity);
+  if (now.kind === 'nobody') return now.refusal;
+  if (!may(now.who, watched.capability)) return lacking(now.who, watched.capability);
+  return reaches(now.who, watched.plugin) ? null : outOfReach(now.who, watched.plugin);
+}
+
+export type Watch = ReturnType<typeof openWatch>;
+
+export function openWatch(again: Again) {
+  const all = new Set<Watched>();
+  const timer = setInterval(() => {
+    for (const watched of all) {
+      const refusal = why(again, watched);
+      if (refusal === null) continue;
+      all.delete(watched);
+      watched.cut(refusal);
+    }
+  }, LOOK_EVERY_MS);
+  timer.unref();
+  return {
+    /** Until what comes back is called. */
+    add(watched: Watched): () => void {
+      // Who holds the token of the machine itself holds it to the end.
+      if (watched.identity.who.kind === 'owner') return NOT_WATCHED;
+      all.add(watched);
+      return () => { all.delete(watched); };
+    },
+    close: (): void => clearInterval(timer),
+  };
+}
