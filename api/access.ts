@@ -2,13 +2,15 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import type { Reconciler, SessionRow } from '../reconciler/index.ts';
+import { openCallers, type Callers } from './auth/callers.ts';
 import { isKeyToken, openKeyCheck } from './auth/keys.ts';
 import { openPasswords, type Passwords } from './auth/passwords.ts';
-import { openSessions, type Sessions } from './auth/sessions.ts';
+import { isSessionToken, openSessions, type Sessions } from './auth/sessions.ts';
 import { openQuotas } from './auth/quota.ts';
-import { directories, OWNER, type Directory, type Somebody } from './auth/somebody.ts';
+import { openSetup, type Setup } from './auth/setup.ts';
+import { asPlugin, directories, OWNER, type Directory, type Somebody } from './auth/somebody.ts';
 import { openWatch, type Watch } from './auth/watch.ts';
-import { isOwnOrigin } from './hosts.ts';
+import { isOwnOrigin, type Own } from './hosts.ts';
 import type { Refusal } from './problem.ts';
 
 /** Browsers cannot set headers on a WebSocket, but they can name subprotocols. */
@@ -87,8 +89,10 @@ export type Access = {
   readonly directory: () => Directory;
   readonly passwords: Passwords;
   readonly sessions: Sessions;
+  readonly setup: Setup;
   readonly quotas: ReturnType<typeof openQuotas>;
   readonly watch: Watch;
+  readonly callers: Callers;
   readonly cookies: { readonly session: string; readonly refresh: string };
   /** Whose token it is. At once for what was seen before. */
   readonly of: (token: string | null, peer: string | undefined) => Soon<Identity>;
@@ -96,9 +100,9 @@ export type Access = {
   readonly ofRequest: (request: IncomingMessage, own: Own, token?: string | null) => Soon<Identity>;
   /** The same somebody as of now; null once they are nobody any more. */
   readonly again: (identity: Somebodys) => Identity;
+  /** Ends what looks at the clock. */
+  readonly close: () => void;
 };
-
-type Own = { readonly host: string; readonly ports: readonly (number | null)[] };
 
 export async function openAccess({ reconciler, adminToken, env }: AccessOptions): Promise<Access> {
   const directory = directories(reconciler.snapshot);
@@ -128,7 +132,7 @@ export async function openAccess({ reconciler, adminToken, env }: AccessOptions)
       const verdict = keys.check(token, peer);
       return verdict instanceof Promise ? verdict.then(ofKey) : ofKey(verdict);
     }
-    if (token.startsWith('v4.public.')) {
+    if (isSessionToken(token)) {
       const row = sessions.of(token);
       return row instanceof Promise ? row.then(ofSession) : ofSession(row);
     }
@@ -139,7 +143,8 @@ export async function openAccess({ reconciler, adminToken, env }: AccessOptions)
 
   function ofCookie(request: IncomingMessage, own: Own, cookie: string): Soon<Identity> {
     const isWrite = !SAFE_METHODS.has(request.method ?? '') || request.headers.upgrade !== undefined;
-    if (isWrite && (request.headers.origin === undefined || !isOwnOrigin(request.headers, own))) return FOREIGN;
+    // A page elsewhere may not use it to read either, whatever server.cors allows to those with a token.
+    if ((isWrite && request.headers.origin === undefined) || !isOwnOrigin(request.headers, own)) return FOREIGN;
     const judge = (row: SessionRow | null): Identity => {
       const forged = row !== null && !SAFE_METHODS.has(request.method ?? '') && !sameSecret(String(request.headers[CSRF_HEADER] ?? ''), sessions.csrfOf(row.family));
       return forged ? FORGED : ofSession(row);
@@ -150,16 +155,14 @@ export async function openAccess({ reconciler, adminToken, env }: AccessOptions)
 
   function again({ who, session }: Somebodys): Identity {
     if (session !== null) return ofSession(sessions.live(session.family));
+    if (who.kind === 'plugin') return somebody(asPlugin(who.name.slice('plugin '.length), reconciler.snapshot()));
     if (who.key === null) return somebody(who);
-    const now = directory().key(who.key.id);
-    // With another hash it is another key; the one before the last rotation is good until its end.
-    const hash = now === null ? null : [now.key.hash, now.key.previous !== null && now.key.previous.until > Date.now() ? now.key.previous.hash : null];
-    if (now === null || !hash!.includes(who.key.hash) || (now.key.expires !== null && now.key.expires <= Date.now())) return UNKNOWN;
-    return somebody(now.who);
+    return ofKey(keys.again(who.key));
   }
 
+  const watch = openWatch(again);
   return {
-    directory, passwords, sessions, cookies, of, quotas: openQuotas(), watch: openWatch(again),
+    directory, passwords, sessions, cookies, of, quotas: openQuotas(), watch, close: watch.close, callers: openCallers({ snapshot: reconciler.snapshot, again }), setup: openSetup({ reconciler, passwords }),
     ofRequest(request, own, token = bearerOf(request)) {
       const cookie = token === null ? cookieOf(request.headers, cookies.session) : null;
       return cookie === null ? of(token, request.socket.remoteAddress) : ofCookie(request, own, cookie);

@@ -2,22 +2,22 @@
 import Router from '@koa/router';
 import Koa, { type Context, type Next } from 'koa';
 import type { Actor } from '../reconciler/index.ts';
-import { validateConfig } from '../schema/validate.ts';
-import type { Access, Identity } from './access.ts';
+import type { Right } from '../schema/scopes.ts';
+import type { Identity } from './access.ts';
 import { lacking, may, outOfReach, reaches, type Somebody } from './auth/somebody.ts';
 import { CONTROL_BODY_MAX_BYTES, jsonOf, mediaTypeOf, readBody, textOf } from './body.ts';
-import { isOwnOrigin } from './hosts.ts';
+import { isOwnOrigin, type Own } from './hosts.ts';
 import type { Meter } from './meter.ts';
 import { failure, problemEdge } from './problem.ts';
 import type { Verdict } from './rate.ts';
-import type { Answer, House, Route } from './route.ts';
+import { type Answer, type House, type Route, checkBody } from './route.ts';
 
 export type AppOptions = {
   readonly house: House;
   readonly table: readonly Route[];
   readonly meter: Meter;
   /** Where our own pages come from. */
-  readonly own: () => Parameters<Access['ofRequest']>[1];
+  readonly own: () => Own;
   readonly rate: (address: string | undefined, requestsPerMinute: number) => Promise<Verdict>;
 };
 
@@ -28,7 +28,6 @@ export function makeApp(o: AppOptions): Koa {
   const app = new Koa();
   app.silent = true;
   app.on('error', (error: unknown) => o.house.log.debug({ err: error }, 'a connection of the control plane broke'));
-  app.use(securityHeaders);
   app.use(o.meter.middleware);
   app.use(problemEdge(o.house.log));
   app.use(gate(o));
@@ -38,16 +37,10 @@ export function makeApp(o: AppOptions): Koa {
   return app;
 }
 
-async function securityHeaders(context: Context, next: Next): Promise<void> {
-  context.set('x-content-type-options', 'nosniff');
-  context.set('referrer-policy', 'no-referrer');
-  context.set('x-frame-options', 'DENY');
-  await next();
-}
-
 /** Credentials first, so that the owner on the machine is never locked out by the limit. */
 function gate(o: AppOptions) {
   const open = new Set(o.table.filter((row) => row.scope === 'public').map((row) => `${row.method} ${row.path}`));
+  const noteUse = noteUses(o.house);
   return async (context: Context, next: Next): Promise<void> => {
     const peer = context.req.socket.remoteAddress;
     const identity = await o.house.access.ofRequest(context.req, o.own());
@@ -55,22 +48,41 @@ function gate(o: AppOptions) {
     if (!isOwner && !isHealth(context.path)) await limit(o, context, peer);
     const method = context.method === 'HEAD' ? 'GET' : context.method;
     if (identity.kind === 'nobody' && !open.has(`${method} ${context.path}`)) throw failure(identity.refusal);
+    if (identity.kind === 'somebody' && identity.who.key !== null) noteUse(identity.who.key.id);
     context.state['identity'] = identity;
     await next();
   };
 }
 
+/** The data plane notes the use of keys with what they used; here once a minute is enough. */
+const USE_NOTED_MS = 60_000;
+const NOTED_MAX = 10_000;
+
+function noteUses(house: House): (key: string) => void {
+  const noted = new Map<string, number>();
+  return (key) => {
+    const now = Date.now();
+    if (now - (noted.get(key) ?? 0) < USE_NOTED_MS) return;
+    if (noted.size >= NOTED_MAX) noted.clear();
+    noted.set(key, now);
+    house.reconciler.used('key', key);
+  };
+}
+
 /** Who asks for a route, when they may. A public one is for everybody. */
-function admitted(row: Route, identity: Identity, params: Readonly<Record<string, string>>): Somebody {
+export function admitted(row: Route, identity: Identity, params: Readonly<Record<string, string>>): Somebody {
   if (identity.kind === 'nobody') return NOBODY;
   const { who } = identity;
   const named = row.scope === 'public' || row.scope === 'self' || row.scope === 'places' || row.scope === 'capability' ? null : row.scope;
   if (named !== null && !may(who, named)) throw failure(lacking(who, named));
+  // What the edit touches is judged when it is made; who may touch nothing at all is not even told of the file.
+  if (row.scope === 'places' && !WRITES.some((right) => may(who, right))) throw failure(lacking(who, 'config.write'));
   const plugin = row.path.includes('/plugins/{id}') ? params['id'] : undefined;
   if (plugin !== undefined && !reaches(who, plugin)) throw failure(outOfReach(who, plugin));
   return who;
 }
 
+const WRITES: readonly Right[] = ['config.write', 'plugins.control', 'models.write', 'users.write', 'keys.write'];
 const NOBODY: Somebody = { kind: 'user', name: 'nobody', user: null, key: null, grants: [[]], plugins: [] };
 
 async function limit(o: AppOptions, context: Context, peer: string | undefined): Promise<void> {
@@ -126,8 +138,7 @@ async function bodyOf(row: Route, context: Context): Promise<{ readonly type: st
   const bytes = await readBody(context.req, row.max_bytes ?? CONTROL_BODY_MAX_BYTES);
   if (rule.text === true) return { type, body: textOf(bytes) };
   const body = jsonOf(bytes);
-  const problems = rule.check === undefined ? validateConfig(rule.schema, body, '') : rule.check(body);
-  if (problems.length > 0) throw failure({ status: 422, code: 'BodyInvalid', detail: `The body is not what this route takes: ${problems[0]!.message}`, problems });
+  checkBody(rule, body);
   return { type, body };
 }
 
@@ -139,7 +150,9 @@ async function send(answer: Answer, context: Context): Promise<void> {
     return;
   }
   context.status = answer.status;
-  for (const [name, value] of Object.entries(answer.headers ?? {})) if (value !== undefined) context.set(name, Array.isArray(value) ? value : String(value));
+  for (const [name, value] of Object.entries(answer.headers ?? {})) if (value !== undefined && name !== 'vary') context.set(name, Array.isArray(value) ? value : String(value));
+  // For pages elsewhere the answer varies already.
+  if (answer.headers?.['vary'] !== undefined) context.vary(String(answer.headers['vary']));
   if (context.response.get('cache-control') === '') context.set('cache-control', 'no-store');
   if (answer.kind === 'text') {
     context.type = answer.type;

@@ -1,23 +1,23 @@
 // The plugin bus on its own port: plugins call each other's capabilities by their own token and within their grants.
 import { type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
-import type { Logger } from 'pino';
 import { begin, type Json, type Reconciler, type Route, type Snapshot } from '../reconciler/index.ts';
-import { covers } from '../schema/scopes.ts';
-import { bearerOf, socketTokenOf, type Access } from './access.ts';
-import { lacking, may, outOfReach, reaches, type Somebody } from './auth/somebody.ts';
+import { covers, HOUSE } from '../schema/scopes.ts';
+import { bearerOf, socketTokenOf } from './access.ts';
+import { type Behind, type Caller, CALLER_HEADER } from './auth/callers.ts';
+import { lacking, may, outOfReach, reaches } from './auth/somebody.ts';
 import { INVOKE_BODY_MAX_BYTES, jsonOf, mediaTypeOf, readBody } from './body.ts';
 import type { BusTalk } from './bus-talk.ts';
 import { isOwnOrigin } from './hosts.ts';
+import { answerHouseCall, houseRoute } from './house-calls.ts';
 import { invoke } from './invoke.ts';
 import type { Live } from './live.ts';
 import { type Refusal, failure, refusalOf, writeRefusal } from './problem.ts';
+import type { House } from './route.ts';
 import { type Sockets, refuseUpgrade } from './sockets.ts';
 
 export type BusOptions = {
-  readonly reconciler: Reconciler;
-  readonly access: Access;
-  readonly log: Logger;
+  readonly house: House;
   readonly sockets: Sockets;
   readonly live: Live;
   readonly talk: BusTalk;
@@ -33,8 +33,6 @@ const NO_TOKEN: Refusal = {
   headers: { 'www-authenticate': 'Bearer realm="bkg bus"' },
 };
 
-type Caller = { readonly plugin: string; readonly incarnation: string };
-
 function callerOf(reconciler: Reconciler, token: string | null): Caller {
   const caller = token === null ? null : reconciler.caller(token);
   if (caller === null) throw failure(token === null ? NO_TOKEN : { ...NO_TOKEN, code: 'TokenWrong', detail: 'This token belongs to no running plugin. Each process gets its own in BKG_TOKEN.' });
@@ -49,12 +47,6 @@ export function checkGrant(snapshot: Snapshot, caller: string, capability: strin
   const asks = snapshot.desired.plugins.find((plugin) => plugin.id === caller)?.calls.some((call) => covers(call, capability)) === true;
   const first = asks ? '' : `Its manifest does not ask for it: write \`calls: [${capability}]\` in plugin.yaml. Then, to`;
   throw failure({ status: 403, code: 'NotGranted', detail: `${caller} may not call ${capability}. ${asks ? 'To' : first} allow it, write in bkg.yaml: ${line}`, more: { grant: line } });
-}
-
-/** A plugin may call what it is granted. */
-function pluginAsSomebody(plugin: string, snapshot: Snapshot): Somebody {
-  const grants = snapshot.routes.find((route) => route.plugin === plugin)?.grants ?? [];
-  return { kind: 'plugin', name: `plugin ${plugin}`, user: null, key: null, grants: [grants], plugins: null };
 }
 
 const ORDER: readonly Route['state'][] = ['ready', 'starting', 'asleep', 'down'];
@@ -76,12 +68,12 @@ export function providerOf(snapshot: Snapshot, capability: string, o: { readonly
 export function openBus(o: BusOptions): Bus {
   return {
     request(request, response) {
-      void answer(o, request, response).catch((error: unknown) => writeRefusal(response, refusalOf(error, o.log)));
+      void answer(o, request, response).catch((error: unknown) => writeRefusal(response, refusalOf(error, o.house.log)));
     },
     upgrade(request, socket, head) {
       // Nobody else listens until it is a WebSocket.
       socket.on('error', () => undefined);
-      begin(() => upgrade(o, { request, socket, head }), (error) => refuseUpgrade(socket, refusalOf(error, o.log)));
+      begin(() => upgrade(o, { request, socket, head }), (error) => refuseUpgrade(socket, refusalOf(error, o.house.log)));
     },
   };
 }
@@ -95,39 +87,58 @@ async function answer(o: BusOptions, request: IncomingMessage, response: ServerR
   const found = /^\/invoke\/([\w.]{1,200})$/.exec(url.pathname);
   if (found === null) throw failure({ status: 404, code: 'NotFound', detail: `There is nothing at ${url.pathname} on the bus: POST /invoke/{capability}, or a WebSocket at /.` });
   if (request.method !== 'POST') throw failure({ status: 405, code: 'MethodNotAllowed', detail: 'A capability is called by POST.', headers: { allow: 'POST' } });
-  const caller = callerOf(o.reconciler, bearerOf(request));
+  const { reconciler, access } = o.house;
+  const caller = callerOf(reconciler, bearerOf(request));
+  const behind = behindOf(o, request, caller);
   const capability = found[1]!;
-  const snapshot = o.reconciler.snapshot();
-  if (!snapshot.routes.some((route) => route.capabilities.some((own) => own.id === capability))) throw failure({ status: 404, code: 'CapabilityUnknown', detail: `No declared plugin offers ${capability}.` });
-  checkGrant(snapshot, caller.plugin, capability);
-  const plugin = providerOf(snapshot, capability, { caller: caller.plugin, named: url.searchParams.get('plugin') });
-  const type = mediaTypeOf(request.headers['content-type']);
-  const bytes = await readBody(request, INVOKE_BODY_MAX_BYTES);
-  if (bytes.length > 0 && type !== 'application/json') throw failure({ status: 415, code: 'MediaTypeUnknown', detail: 'Send the input as application/json.' });
+  const named = url.searchParams.get('plugin');
+  const snapshot = reconciler.snapshot();
   const controller = new AbortController();
   response.once('close', () => controller.abort());
+  if (capability.startsWith(HOUSE)) {
+    if (named !== null) throw failure({ status: 404, code: 'CapabilityUnknown', detail: `${named} does not offer ${capability}; bkg itself answers it.` });
+    houseRoute(capability);
+    checkGrant(snapshot, caller.plugin, capability);
+    return answerHouseCall({ house: o.house, capability, plugin: caller.plugin, behind, input: await inputOf(request), signal: controller.signal }, response);
+  }
+  if (!snapshot.routes.some((route) => route.capabilities.some((own) => own.id === capability))) throw failure({ status: 404, code: 'CapabilityUnknown', detail: `No declared plugin offers ${capability}.` });
+  checkGrant(snapshot, caller.plugin, capability);
+  const plugin = providerOf(snapshot, capability, { caller: caller.plugin, named });
+  const { identity, through, address } = behind ?? { identity: null, through: [], address: null };
   await invoke({
-    reconciler: o.reconciler, access: o.access, identity: { kind: 'somebody', who: pluginAsSomebody(caller.plugin, snapshot), session: null }, plugin, capability, input: bytes.length === 0 ? {} : (jsonOf(bytes) as Json),
-    headers: request.headers, signal: controller.signal,
+    reconciler, access, behind: { identity, address, through: [...through, caller.plugin] }, plugin, capability, input: await inputOf(request), headers: request.headers, signal: controller.signal,
   }, response);
 }
 
+/** Whose call the plugin is answering with this one; null when it calls for itself. */
+function behindOf(o: BusOptions, request: IncomingMessage, caller: Caller): Behind | null {
+  const name = request.headers[CALLER_HEADER];
+  return name === undefined ? null : o.house.access.callers.of(String(name), caller);
+}
+
+async function inputOf(request: IncomingMessage): Promise<Json> {
+  const bytes = await readBody(request, INVOKE_BODY_MAX_BYTES);
+  if (bytes.length > 0 && mediaTypeOf(request.headers['content-type']) !== 'application/json') throw failure({ status: 415, code: 'MediaTypeUnknown', detail: 'Send the input as application/json.' });
+  return bytes.length === 0 ? {} : (jsonOf(bytes) as Json);
+}
+
 async function upgrade(o: BusOptions, { request, socket, head }: { readonly request: IncomingMessage; readonly socket: Duplex; readonly head: Buffer }): Promise<void> {
+  const { reconciler, access } = o.house;
   const url = new URL(request.url ?? '/', 'http://bus');
   // Plugins are no web pages, and no page is served here.
   if (!isOwnOrigin(request.headers, { host: '', ports: [] })) throw failure({ status: 403, code: 'OriginForeign', detail: 'The bus takes no connections from web pages.' });
   const token = socketTokenOf(request, url.searchParams);
   const older = /^\/ws\/core\/plugins\/([^/]+)\/(logs|telemetry)$/.exec(url.pathname);
   if (older !== null) {
-    const identity = await o.access.of(token, request.socket.remoteAddress);
+    const identity = await access.of(token, request.socket.remoteAddress);
     if (identity.kind === 'nobody') throw failure(identity.refusal);
     const plugin = older[1]!;
     if (!may(identity.who, 'config.read')) throw failure(lacking(identity.who, 'config.read'));
     if (!reaches(identity.who, plugin)) throw failure(outOfReach(identity.who, plugin));
-    if (!o.reconciler.snapshot().plugins.some((known) => known.id === plugin)) throw failure({ status: 404, code: 'PluginUnknown', detail: `There is no plugin ${plugin} in bkg.yaml.` });
+    if (!reconciler.snapshot().plugins.some((known) => known.id === plugin)) throw failure({ status: 404, code: 'PluginUnknown', detail: `There is no plugin ${plugin} in bkg.yaml.` });
     o.sockets.upgrade(request, socket, { head, connect: o.live.connect({ plugin, who: identity, topics: [older[2] as 'logs' | 'telemetry'] }) });
     return;
   }
   if (url.pathname !== '/') throw failure({ status: 404, code: 'NotFound', detail: `There is no WebSocket at ${url.pathname} on the bus; it is at /.` });
-  o.sockets.upgrade(request, socket, { head, connect: o.talk.connect(callerOf(o.reconciler, token)) });
+  o.sockets.upgrade(request, socket, { head, connect: o.talk.connect(callerOf(reconciler, token)) });
 }

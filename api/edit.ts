@@ -1,6 +1,7 @@
 // An edit of bkg.yaml from a request: masks, revision, dry run, commit, waiting, and the answer with a diff that may be shown.
 import { failure } from './problem.ts';
 import { judgeEdit } from './auth/edits.ts';
+import { may } from './auth/somebody.ts';
 import { composedOf } from './composed.ts';
 import { unmask } from './mask.ts';
 import { maskedDiff, unmaskedText } from './masking.ts';
@@ -49,18 +50,22 @@ export async function commit(call: Call, edit: Edit, dryRun: boolean): Promise<D
   if (meant.problems.length > 0) throw failure({ status: 422, code: meant.problems[0]!.code, detail: meant.problems[0]!.message, problems: meant.problems });
   const change = 'text' in meant ? { text: meant.text } : { operations: meant.operations };
   const result = await reconciler.patch({ actor: call.actor, change, ifRevision: edit.ifRevision, dryRun, judge: (before, after) => judgeEdit(call.who, before, after) });
-  if (result.ok) return { ...result, shown: await maskedDiff(result.diff, edit.read.text, root) };
+  // Around a change stand lines of others.
+  if (result.ok) return { ...result, shown: may(call.who, 'config.read') ? await maskedDiff(result.diff, edit.read.text, root) : null };
   throw failure(await refusalOf(call, { result, read: edit.read, root }));
 }
+
+/** What counts all the same. */
+const deniedBy = (result: { readonly denied?: readonly string[] }): { readonly denied?: readonly string[] } => (result.denied === undefined || result.denied.length === 0 ? {} : { denied: result.denied });
 
 type Refused = { readonly result: Exclude<PatchResult, { readonly ok: true }>; readonly read: Declared; readonly root: Schema };
 
 async function refusalOf(call: Call, { result, read, root }: Refused): Promise<Parameters<typeof failure>[0]> {
   const inForce = { revision: call.house.reconciler.snapshot().file.inForce };
   switch (result.code) {
-    case 'Invalid': return { status: 422, code: 'ConfigInvalid', detail: `With this edit bkg.yaml would not be valid, so nothing was changed: ${result.problems.find((one) => one.severity === 'error')?.message ?? ''}`, problems: result.problems, more: inForce };
+    case 'Invalid': return { status: 422, code: 'ConfigInvalid', detail: `With this edit bkg.yaml would not be valid, so nothing was changed: ${result.problems.find((one) => one.severity === 'error')?.message ?? ''}`, problems: result.problems, more: { ...inForce, ...deniedBy(result) } };
     case 'Forbidden': return { status: 403, code: result.problems[0]?.code ?? 'Forbidden', detail: result.problems[0]?.message ?? 'The edit needs more rights.', problems: result.problems };
-    case 'Refused': return { status: 422, code: result.problems[0]?.code ?? 'EditRefused', detail: result.problems[0]?.message ?? 'The edit was refused.', problems: result.problems, more: inForce };
+    case 'Refused': return { status: 422, code: result.problems[0]?.code ?? 'EditRefused', detail: result.problems[0]?.message ?? 'The edit was refused.', problems: result.problems, more: { ...inForce, ...deniedBy(result) } };
     case 'ReadOnlyFile': return { status: 409, code: 'ReadOnlyFile', detail: result.message, more: { ...inForce, diff: await maskedDiff(result.diff, read.text, root), denied: result.denied } };
     case 'Stale': {
       // Both diffs start from the base, which is rebuilt from what stands there now.

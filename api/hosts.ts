@@ -9,29 +9,38 @@ export function hostnameOf(header: string | undefined): string | null {
   return (found?.[1] ?? found?.[2])?.toLowerCase().replace(/\.$/, '') ?? null;
 }
 
-/** DNS rebinding needs a name an attacker owns; loopback names, the configured host and plain addresses are none. */
-export function isKnownHost(header: string | undefined, configured: string): boolean {
+/** Names that are always this machine. */
+export const isLocalName = (name: string): boolean => name === 'localhost' || name.endsWith('.localhost');
+
+/** How this appliance is called: the address it listens on, and the names of `server.names`. */
+export type Called = { readonly host: string; readonly names?: readonly string[] };
+/** Where our own pages come from. `secure`: over TLS only. */
+export type Own = Called & { readonly ports: readonly (number | null)[]; readonly secure?: boolean };
+
+/** DNS rebinding needs a name an attacker owns; loopback names, plain addresses and the names the owner declares are none. */
+export function isKnownHost(header: string | undefined, called: Called): boolean {
   const name = hostnameOf(header);
   if (name === null) return false;
-  return name === 'localhost' || name.endsWith('.localhost') || isIP(name) !== 0 || name === configured.toLowerCase();
+  return isLocalName(name) || isIP(name) !== 0 || name === called.host.toLowerCase() || called.names?.includes(name) === true;
 }
 
 /** The refusal of a request whose Host is not known; null when it is. */
-export function refuseHost(headers: IncomingHttpHeaders, configured: string): Refusal | null {
-  if (isKnownHost(headers.host, configured)) return null;
+export function refuseHost(headers: IncomingHttpHeaders, called: Called): Refusal | null {
+  if (isKnownHost(headers.host, called)) return null;
   return {
     status: 421, code: 'HostUnknown',
-    detail: `This appliance does not answer to the host ${JSON.stringify(headers.host ?? '')}. Use localhost, an address, or the name in server.host of bkg.yaml.`,
+    detail: `This appliance does not answer to the host ${JSON.stringify(headers.host ?? '')}. Use localhost or an address, or add the name to server.names in bkg.yaml.`,
   };
 }
 
-/** Whether a WebSocket may be opened by this page: no Origin (no browser) or one of our own pages. */
-export function isOwnOrigin(headers: IncomingHttpHeaders, own: { readonly host: string; readonly ports: readonly (number | null)[] }): boolean {
+/** Whether a request may come from this page: no Origin (no browser) or one of our own pages. */
+export function isOwnOrigin(headers: IncomingHttpHeaders, own: Own): boolean {
   const { origin } = headers;
   if (origin === undefined) return true;
   if (!URL.canParse(origin)) return false;
   const { protocol, host, port } = new URL(origin);
-  if (protocol !== 'http:' && protocol !== 'https:') return false;
+  // Where there is TLS, a page without it was put there by somebody on the line.
+  if (protocol !== 'https:' && (protocol !== 'http:' || own.secure === true)) return false;
   const number = port === '' ? (protocol === 'http:' ? 80 : 443) : Number(port);
-  return isKnownHost(host, own.host) && hostnameOf(host) === hostnameOf(headers.host) && own.ports.includes(number);
+  return isKnownHost(host, own) && hostnameOf(host) === hostnameOf(headers.host) && own.ports.includes(number);
 }

@@ -4,17 +4,19 @@ import { pipeline } from 'node:stream/promises';
 import { Agent, request } from 'undici';
 import type { Capability, Json, Lease, Reconciler, Route } from '../reconciler/index.ts';
 import { validateConfig } from '../schema/validate.ts';
-import type { Access, Identity } from './access.ts';
+import type { Access } from './access.ts';
+import { CALLER_HEADER, type Behind } from './auth/callers.ts';
 import { lacking, may, outOfReach, reaches } from './auth/somebody.ts';
 import { admit, type Admission } from './limits.ts';
 import { type Refusal, failure } from './problem.ts';
-import { whenReady } from './ready.ts';
+import { type ReadyRoute, whenReady } from './ready.ts';
 import { usageReader, type Usage } from './v1/stream.ts';
 
 export type InvokeOrder = {
   readonly reconciler: Reconciler;
-  readonly access: Pick<Access, 'quotas' | 'watch'>;
-  readonly identity: Extract<Identity, { readonly kind: 'somebody' }>;
+  readonly access: Pick<Access, 'quotas' | 'watch' | 'callers'>;
+  /** Who calls: all of them must be allowed to. */
+  readonly behind: Behind;
   readonly plugin: string;
   readonly capability: string;
   readonly input: Json;
@@ -44,13 +46,16 @@ export async function invoke(order: InvokeOrder, response: ServerResponse): Prom
   const { reconciler, plugin } = order;
   const route = reconciler.snapshot().routes.find((candidate) => candidate.plugin === plugin);
   if (route === undefined) throw failure({ status: 404, code: 'PluginUnknown', detail: `There is no plugin ${plugin} in bkg.yaml.` });
-  const { who } = order.identity;
-  if (!may(who, order.capability)) throw failure(lacking(who, order.capability));
+  const { callers } = order.access;
+  for (const one of callers.everybody(order.behind)) if (!may(one, order.capability)) throw failure(lacking(one, order.capability));
+  const identity = callers.standing(order.behind);
+  const { who } = identity;
   if (!reaches(who, plugin)) throw failure(outOfReach(who, plugin));
   const capability = capabilityOf(route, order.capability);
   const problems = capability.input === null ? [] : validateConfig(capability.input, order.input, '');
   if (problems.length > 0) throw failure({ status: 422, code: 'InputInvalid', detail: `The input of ${order.capability} is not what ${plugin} takes: ${problems[0]!.message}`, problems });
-  const quota = order.access.quotas.admit(who.key);
+  // Whom a plugin calls on for is counted in with the call that it answers, and may have no second one at once.
+  const quota = order.behind.through.length === 0 ? order.access.quotas.admit(who.key) : order.access.quotas.within(who.key);
   if (!quota.ok) throw tooMany(quota);
   const admission = admit({ plugin, capability, limits: route.limits });
   if (!admission.ok) {
@@ -59,7 +64,7 @@ export async function invoke(order: InvokeOrder, response: ServerResponse): Prom
   }
   const begun = performance.now();
   const gone = new AbortController();
-  const unwatched = order.access.watch.add({ identity: order.identity, capability: order.capability, plugin, cut: (refusal) => { gone.abort(failure(refusal)); } });
+  const unwatched = order.access.watch.add({ identity, capability: order.capability, plugin, cut: (refusal) => { gone.abort(failure(refusal)); } });
   try {
     // Held from here on: a plugin that is waiting for its first request must not fall asleep over it.
     const lease = reconciler.lease(plugin, route.state === 'ready' ? route.incarnation : null);
@@ -91,8 +96,18 @@ async function forward(order: InvokeOrder, about: { readonly capability: Capabil
   const { capability } = about;
   const ready = await whenReady(order.reconciler, order.plugin, order.signal);
   about.lease.at(ready.incarnation);
+  const caller = order.access.callers.begin(order.behind, { plugin: order.plugin, incarnation: ready.incarnation });
+  try {
+    return await passOn(order, { capability, ready, headers: about.headers, caller: caller.name }, response);
+  } finally {
+    caller.end();
+  }
+}
+
+async function passOn(order: InvokeOrder, about: { readonly capability: Capability; readonly ready: ReadyRoute; readonly headers: OutgoingHttpHeaders; readonly caller: string }, response: ServerResponse): Promise<Outcome> {
+  const { capability, ready } = about;
   const hasBody = capability.method !== 'GET' && capability.method !== 'DELETE';
-  const headers: Record<string, string> = { authorization: `Bearer ${ready.inbound}` };
+  const headers: Record<string, string> = { authorization: `Bearer ${ready.inbound}`, [CALLER_HEADER]: about.caller };
   for (const name of PASSED_ON) if (typeof order.headers[name] === 'string') headers[name] = order.headers[name];
   if (hasBody) headers['content-type'] = 'application/json';
   const upstream = await request(`http://127.0.0.1:${ready.port}${capability.path}${hasBody ? '' : queryOf(order.input, capability)}`, {

@@ -84,7 +84,7 @@ export function openapi(table: readonly Route[], version: string): Open {
     security: [{ token: [] }],
     paths,
     components: {
-      securitySchemes: { token: { type: 'http', scheme: 'bearer', description: 'The token in $BKG_HOME/admin.token.' } },
+      securitySchemes: { token: { type: 'http', scheme: 'bearer', description: 'An API key (bkg_…), the access token of POST /auth/login, or on the machine itself the token in $BKG_HOME/admin.token.' } },
       schemas: moved(wire.definitions) as Open,
     },
   };

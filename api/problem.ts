@@ -5,6 +5,7 @@ import type { Context, Next } from 'koa';
 import type { Logger } from 'pino';
 import type { Problem } from '../reconciler/index.ts';
 import type { ProblemDetails } from '../schema/wire.gen.ts';
+import { SECURITY_LINES } from './security.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json';
 
@@ -71,7 +72,7 @@ export function writeRefusal(response: ServerResponse, refusal: Refusal): void {
 /** For sockets that are refused before they become WebSockets. */
 export function rawRefusal(refusal: Refusal): string {
   const body = JSON.stringify(detailsOf(refusal));
-  return `HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status] ?? 'Error'}\r\nConnection: close\r\nContent-Type: ${PROBLEM_TYPE}\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`;
+  return `HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status] ?? 'Error'}\r\nConnection: close\r\nContent-Type: ${PROBLEM_TYPE}\r\n${SECURITY_LINES}Content-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`;
 }
 
 /** The error edge of the control plane: every request ends with an answer. */

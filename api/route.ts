@@ -2,6 +2,7 @@
 import type { IncomingHttpHeaders, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import type { Actor, Problem, Reconciler, SessionRow } from '../reconciler/index.ts';
+import { validateConfig } from '../schema/validate.ts';
 import type { Schema } from '../schema/walk.ts';
 import type { Right } from '../schema/scopes.ts';
 import type { Access } from './access.ts';
@@ -79,6 +80,12 @@ export const json = (body: unknown, o: { readonly status?: number; readonly head
 export const plain = (text: string, o: { readonly status?: number; readonly type?: string; readonly headers?: OutgoingHttpHeaders } = {}): Answer =>
   ({ kind: 'text', status: o.status ?? 200, type: o.type ?? 'text/plain; charset=utf-8', text, ...(o.headers === undefined ? {} : { headers: o.headers }) });
 
+/** Throws what is wrong with a body. */
+export function checkBody(rule: BodyRule, body: unknown): void {
+  const problems = rule.check === undefined ? validateConfig(rule.schema, body, '') : rule.check(body);
+  if (problems.length > 0) throw failure({ status: 422, code: 'BodyInvalid', detail: `The body is not what this route takes: ${problems[0]!.message}`, problems });
+}
+
 /** A whole number of the query within its bounds, or what stands for it when absent. */
 export function numberOf(query: URLSearchParams, name: string, o: { readonly otherwise: number; readonly max: number }): number {
   const text = query.get(name);
@@ -95,13 +102,13 @@ export function flagOf(query: URLSearchParams, name: string): boolean {
   throw failure({ status: 400, code: 'BadQuery', detail: `?${name}= must be true or false, but is ${JSON.stringify(text)}.` });
 }
 
-const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
+const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 /** A duration with its unit out of the query. */
 export function durationOf(query: URLSearchParams, name: string, o: { readonly otherwise_ms: number; readonly max_ms: number }): number {
   const text = query.get(name);
   if (text === null) return o.otherwise_ms;
-  const found = /^(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h)$/.exec(text);
+  const found = /^(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)$/.exec(text);
   const span_ms = found === null ? Number.NaN : Number(found[1]) * UNITS_MS[found[2]!]!;
   if (!(span_ms <= o.max_ms)) throw failure({ status: 400, code: 'BadQuery', detail: `?${name}= must be a duration like 30s or 2m, ${o.max_ms / 60_000}m at most, but is ${JSON.stringify(text)}.` });
   return span_ms;

@@ -25,7 +25,7 @@ test.before.each(() => {
 test.after.each(() => rmSync(home, { recursive: true, force: true }));
 
 const context = (): Context => ({ config: join(home, 'bkg.yaml'), home, installation: home, json: false, env: {}, version: '0' });
-const ports = (pid: number, host = '127.0.0.1'): void => writeFileSync(join(home, 'run', 'ports.json'), JSON.stringify({ host, web: 1, api: 2, bus: 3, pid, plugins: {} }));
+const ports = (pid: number, host = '127.0.0.1'): void => writeFileSync(join(home, 'run', 'ports.json'), JSON.stringify({ host, certificate: null, web: 1, api: 2, bus: 3, pid, plugins: {} }));
 const lock = (holder: unknown, name = 'lock'): void => writeFileSync(join(home, 'run', name), JSON.stringify(holder));
 const own = (): Holder => ({ pid: process.pid, startTicks: startTicksOf(process.pid), bootId });
 
@@ -61,12 +61,16 @@ test('ports of an earlier bkg are not those of the one that holds the home now',
   assert.throws(() => connect(context()), /takes no requests/);
 });
 
-test('the api is asked where bkg listens', () => {
+test('the api is asked where bkg listens, on this machine', () => {
   lock(own());
   ports(process.pid, '::1');
   assert.is(connect(context())?.base, 'http://[::1]:2');
   ports(process.pid, 'localhost');
   assert.is(connect(context())?.base, 'http://localhost:2');
+  for (const host of ['0.0.0.0', '::', '192.0.2.1', '2001:db8::1']) {
+    ports(process.pid, host);
+    assert.is(connect(context())?.base, 'http://127.0.0.1:2', 'the admin token is good on loopback only');
+  }
 });
 
 test('a process that has ended is not alive', async () => {

@@ -1,11 +1,13 @@
 // Talks to the bkg that runs on a home, over HTTP like anyone else.
 import { existsSync, readFileSync } from 'node:fs';
-import { isIPv6 } from 'node:net';
 import { join } from 'node:path';
+import type { Dispatcher } from 'undici';
 import type { Holder, PortsFile } from '../reconciler/index.ts';
+import { inUrl, nearHost } from '../schema/addresses.ts';
 import type { Problem } from '../schema/problem.ts';
 import type { Context } from './context.ts';
 import { messageOf, told } from './told.ts';
+import { dispatcherFor, send } from './trust.ts';
 
 /** Among what follows the name in /proc/PID/stat. */
 const START_TICKS_FIELD = 19;
@@ -16,6 +18,8 @@ export type Ask = { readonly method?: string; readonly body?: unknown; readonly 
 export type Client = {
   readonly base: string;
   readonly token: string;
+  /** For connections beside `request`: what they need to trust this bkg; null for plain HTTP. */
+  dispatcher(): Promise<Dispatcher | null>;
   /** The answer whatever its status; throws, told, when no one answers. */
   request(path: string, ask?: Ask): Promise<Answer>;
   /** Puts a text in place of another, as it stands. */
@@ -62,7 +66,7 @@ export function isAlive(holder: Holder): boolean {
   }
 }
 
-export const urlOf = (host: string, port: number | null): string => `http://${isIPv6(host) ? `[${host}]` : host}:${port}`;
+export const urlOf = (door: { readonly host: string; readonly secure: boolean }, port: number | null): string => `${door.secure ? 'https' : 'http'}://${inUrl(door.host)}:${port}`;
 
 /** Null when no bkg runs on this home. */
 export function connect(context: Context): Client | null {
@@ -70,19 +74,23 @@ export function connect(context: Context): Client | null {
   if (running === null) return null;
   const { holder: { pid }, ports } = running;
   if (ports === null) throw told(`bkg (process ${pid}) holds ${context.home} but takes no requests: it is starting or ending just now.`, 'Try again in a moment, or look at its log.');
-  const base = urlOf(ports.host, ports.api);
+  const certificate = ports.certificate ?? null;
+  // The token is good on this machine's own addresses only, whatever others the doors have.
+  const base = urlOf({ host: nearHost(ports.host), secure: certificate !== null }, ports.api);
   const token = tokenOf(context.home);
+  let dispatching: Promise<Dispatcher | null> | null = null;
+  const dispatcher = (): Promise<Dispatcher | null> => (dispatching ??= dispatcherFor(certificate));
 
   async function request(path: string, ask: Ask = {}): Promise<Answer> {
     const headers: Record<string, string> = { authorization: `Bearer ${token}`, 'x-bkg-source': 'cli', accept: 'application/json', ...ask.headers };
     if (ask.body !== undefined) headers['content-type'] = ask.type ?? 'application/json';
-    const response = await fetch(base + path, { method: ask.method ?? 'GET', headers, ...(ask.body === undefined ? {} : { body: typeof ask.body === 'string' ? ask.body : JSON.stringify(ask.body) }) }).catch((error: unknown) => {
+    const sent = { method: ask.method ?? 'GET', headers, ...(ask.body === undefined ? {} : { body: typeof ask.body === 'string' ? ask.body : JSON.stringify(ask.body) }) };
+    const { status, headers: received, text } = await send(base + path, sent, await dispatcher()).catch((error: unknown) => {
       const cause = error instanceof Error ? error.cause : undefined;
       throw told(`bkg (process ${pid}) does not answer on ${base}: ${messageOf(cause ?? error)}.`, 'It may be starting or ending just now; try again, or look at its log.');
     });
-    const text = await response.text();
-    const isJson = /json/.test(response.headers.get('content-type') ?? '');
-    return { status: response.status, headers: response.headers, body: isJson && text !== '' ? JSON.parse(text) as unknown : text };
+    const isJson = /json/.test(received.get('content-type') ?? '');
+    return { status, headers: received, body: isJson && text !== '' ? JSON.parse(text) as unknown : text };
   }
 
   async function get<T>(path: string): Promise<T> {
@@ -91,7 +99,7 @@ export function connect(context: Context): Client | null {
     return answer.body as T;
   }
   const put = (path: string, yaml: string): Promise<Answer> => request(path, { method: 'PUT', body: yaml, type: 'application/yaml', headers: { 'if-match': '*' } });
-  return { base, token, request, get, put };
+  return { base, token, dispatcher, request, get, put };
 }
 
 /** As `systemctl status`: 3 says that nothing runs. */

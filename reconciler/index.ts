@@ -1,7 +1,7 @@
 // The only door of the reconciler: opens the house, runs the loop, and lets others look, wish and change.
 import { mkdirSync } from 'node:fs';
-import { isIPv6 } from 'node:net';
 import { dirname, join } from 'node:path';
+import { busHost, inUrl } from '../schema/addresses.ts';
 import { diff } from './core/diff.ts';
 import { houseConditions, houseDrifts } from './core/house.ts';
 import type { Desired, Observed, Plan, Problem } from './core/types.ts';
@@ -66,7 +66,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
   await replayJournal(journalFolder);
 
   const secrets = openSecrets(home);
-  const store = openStore(join(home, 'bkg.db'), { bootId: hostBoot().bootId, seal: secrets.seal });
+  const store = openStore(join(home, 'bkg.db'), { bootId: hostBoot().bootId, secrets });
   const broken = (error: unknown): void => log.error({ err: error }, 'bkg made a mistake; the next look tries again');
   const listeners = new Set<(event: ReconcilerEvent) => void>();
   // A listener that breaks keeps nothing else from being told or done.
@@ -81,13 +81,14 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
 
   const closing = new AbortController();
   let ports: Ports = { web: null, api: null, bus: null };
+  let certificate: () => string | null = () => null;
   // Two loops: a large file is read and checked while processes are looked after.
   const loop = openLoop(tick, broken);
   const reading = openLoop(readFile, broken);
   const traffic = openTraffic(monotonic_ms, loop.poke);
   const pluginEvent = (reason: string, plugin: string, message: string): void => events.add(reason, `plugin/${plugin}#0`, message);
   const declaredOf = (id: string): Desired['plugins'][number] | null => inForce.current().desired.plugins.find((plugin) => plugin.id === id) ?? null;
-  const runtime = openLocal({ home, secrets, busUrl: () => (opened === null || ports.bus === null ? null : `http://${isIPv6(opened.host) ? `[${opened.host}]` : opened.host}:${ports.bus}`), store, traffic, poke: loop.poke, unrouted: loop.turn, broken, event: pluginEvent, declaredOf, random: Math.random });
+  const runtime = openLocal({ home, secrets, busUrl: () => (opened === null || ports.bus === null ? null : `http://${inUrl(busHost(opened.host))}:${ports.bus}`), store, traffic, poke: loop.poke, unrouted: loop.turn, broken, event: pluginEvent, declaredOf, random: Math.random });
   const supplies = openSupplies({ home, installs: env['BKG_INSTALLS'] ?? join(home, 'plugins'), env, store, poke: loop.poke, event: events.add });
   const logbook = openLogbook({ home, tell: (record: LogRecord) => publish({ type: 'log', record }) });
   const views = openViews({ figures: runtime.figures, traffic: traffic.figures, inbound: secrets.inbound });
@@ -133,7 +134,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
     if (!partial) supplies.abandon((name) => desired.models.some((model) => model.name === name));
     attempt('house', () => {
       logbook.follow(observed.processes);
-      writePorts(home, { host, ...ports }, observed.processes);
+      writePorts(home, { host, certificate: certificate(), ...ports }, observed.processes);
     });
   }
 
@@ -229,8 +230,9 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
     saveSession: store.saveSession,
     seen: store.seen,
     used: (what, id) => store.used(what, id, new Date().toISOString()),
-    start(listening) {
+    start(listening, shown) {
       ports = listening;
+      certificate = shown ?? certificate;
       opened = inForce.current().desired.server;
       heartbeat = setInterval(() => {
         for (const beat of [reading.poke, loop.poke, store.flush, store.flushUsage, supplies.look, runtime.heartbeat]) begin(async () => beat(), broken);

@@ -1,6 +1,14 @@
 // The declared state as types, generated from bkg.schema.json by devops/gen.ts: do not edit.
 
 /**
+ * A host name without port and wildcards: mybox.lan.
+ */
+export type HostName = string;
+/**
+ * Scheme, host and port as browsers send them, in lower case and without a path: https://app.example; or "*".
+ */
+export type Origin = string;
+/**
  * Lower-case letters, digits and hyphens, 1 to 63 characters.
  */
 export type Name = string;
@@ -59,9 +67,13 @@ export interface Declared {
  */
 export interface Server {
   /**
-   * Loopback address to listen on: 127.0.0.1, ::1 or localhost.
+   * Address that web and api listen on: 127.0.0.1, ::1 or localhost (this machine only), one address of this machine, 0.0.0.0 (all of IPv4) or :: (all). Beyond this machine it needs a user with a password, or a key.
    */
   host?: string;
+  /**
+   * Names besides localhost and addresses that this appliance answers to: mybox.lan.
+   */
+  names?: HostName[];
   /**
    * Preferred ports; a taken one gives way to a free one. BKG_WEB_PORT, BKG_API_PORT and BKG_PLUGIN_BUS_PORT win.
    */
@@ -78,6 +90,28 @@ export interface Server {
      * Plugin bus.
      */
     bus?: number;
+  };
+  /**
+   * Web and api speak HTTPS with this certificate. Another one in these files is taken in within seconds.
+   */
+  tls?: {
+    /**
+     * Certificate in PEM form, with those it was issued by after it: file:certs/tls.crt, relative to bkg.yaml.
+     */
+    cert: string;
+    /**
+     * Its private key in PEM form, without a passphrase: file:certs/tls.key, relative to bkg.yaml.
+     */
+    key: string;
+  };
+  /**
+   * Web pages elsewhere that may call /v1 and /api, with a token of theirs; never with cookies.
+   */
+  cors?: {
+    /**
+     * Where such pages come from: https://app.example, http://localhost:3000, or "*" for anywhere.
+     */
+    origins: Origin[];
   };
   /**
    * Limit of the control plane, per client address.
@@ -201,6 +235,10 @@ export interface Plugin {
    * Capabilities it may call on the bus, of those its manifest asks for.
    */
   grants?: string[];
+  /**
+   * Lower-case letters, digits and hyphens, 1 to 63 characters.
+   */
+  key?: string;
 }
 /**
  * One person.

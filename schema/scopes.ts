@@ -25,6 +25,8 @@ export type Role = 'admin' | 'developer' | 'readonly';
 export const EVERYTHING = '*';
 /** Every capability of every plugin, and no right. */
 export const CAPABILITIES = 'capability.*';
+/** Capabilities that begin with it are bkg's own, answered on the bus by bkg itself; no plugin may offer one. */
+export const HOUSE = 'house.';
 
 export const ROLES: Readonly<Record<Role, readonly string[]>> = {
   admin: [EVERYTHING],

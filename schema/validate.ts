@@ -20,6 +20,9 @@ export type FilledPlugin = Filled<Plugin, 'state' | 'idle' | 'models' | 'config'
 export type FilledDeclared = Filled<Declared, 'drift' | 'users' | 'keys'> & {
   readonly server: {
     readonly host: string;
+    readonly names: readonly string[];
+    readonly tls?: { readonly cert: string; readonly key: string };
+    readonly cors?: { readonly origins: readonly string[] };
     readonly ports: { readonly web: number; readonly api: number; readonly bus: number };
     readonly rateLimit: { readonly requestsPerMinute: number };
   };

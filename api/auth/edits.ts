@@ -7,7 +7,7 @@ import { may, mayGive, type Somebody } from './somebody.ts';
 /** Settings of a plugin that run no code and read no secret. */
 const CONTROLS = new Set(['state', 'config', 'models']);
 /** Those that do, or that let it call others. */
-const POWERS = new Set(['use', 'manifest', 'env', 'grants']);
+const POWERS = new Set(['use', 'manifest', 'env', 'grants', 'key']);
 
 const isMap = (value: Json | undefined): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value);
 const at = (value: Json | undefined, ...path: readonly string[]): Json | undefined => path.reduce<Json | undefined>((found, key) => (isMap(found) && Object.hasOwn(found, key) ? found[key] : undefined), value);

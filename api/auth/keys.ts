@@ -38,7 +38,9 @@ export async function makeSecret(id: string): Promise<{ readonly token: string; 
 const unauthorized = (code: string, detail: string): KeyVerdict => ({ ok: false, refusal: { status: 401, code, detail, headers: { 'www-authenticate': 'Bearer realm="bkg", error="invalid_token"' } } });
 /** The same words for an unknown id and a wrong secret: nobody learns which keys there are. */
 const WRONG = unauthorized('KeyWrong', 'This API key is not in force: it is mistyped, revoked, or was replaced. `bkg key list` shows the keys there are.');
-const EXPIRED = unauthorized('KeyExpired', 'This API key has expired. `bkg key rotate` or an edit of its `expires` in bkg.yaml renews it.');
+const EXPIRED = unauthorized('KeyExpired', 'This API key has expired. Another `expires` in bkg.yaml, or PATCH /admin/api-keys/{id}, gives it another end.');
+/** Nothing was learnt of the key. */
+const CROWDED: KeyVerdict = { ok: false, refusal: { status: 503, code: 'Busy', detail: 'Too many keys are checked for the first time at once. Try again in a moment.', headers: { 'retry-after': '1' } } };
 const busy = (seconds: number): KeyVerdict => ({
   ok: false, refusal: { status: 429, code: 'TooManyWrongKeys', detail: `Too many wrong API keys from this address. Try again in ${seconds} s.`, headers: { 'retry-after': String(seconds) } },
 });
@@ -90,7 +92,10 @@ export function openKeyCheck(directory: () => Directory, clock: () => number = D
     if (refused !== null) return busy(Math.max(1, Math.ceil(refused.msBeforeNext / 1000)));
     for (const one of hashes) {
       const fits = await compare(secret, one);
-      if (isBusy(fits)) return busy(1);
+      if (isBusy(fits)) {
+        await failures.reward(from);
+        return CROWDED;
+      }
       if (!fits) continue;
       await failures.reward(from);
       remember(right, { name, value: { id, hash: one }, most: RIGHT_MAX });
@@ -102,7 +107,14 @@ export function openKeyCheck(directory: () => Directory, clock: () => number = D
     return WRONG;
   }
 
-  return { check };
+  return {
+    check,
+    /** The same key as of now, for whoever was let in with it: with another hash it is another key. */
+    again(key: DesiredKey): KeyVerdict {
+      const found = directory().key(key.id);
+      return found === null || !hashesOf(found.key).includes(key.hash) ? WRONG : verdictOn(found);
+    },
+  };
 }
 
 /** Keeps so many, the newest. */

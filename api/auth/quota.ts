@@ -7,7 +7,7 @@ export type Quota = Exclude<Admission, { readonly ok: true }> | (Extract<Admissi
 
 type Spent = { readonly requests: Gate; /** When all that was spent is earned again. */ tokens: number };
 
-const FREE: Quota = { ok: true, headers: [], release: () => undefined, spend: () => undefined };
+const FREE: Extract<Quota, { readonly ok: true }> = { ok: true, headers: [], release: () => undefined, spend: () => undefined };
 
 export function openQuotas(clock: () => number = () => performance.now()) {
   const spent = new Map<string, Spent>();
@@ -21,14 +21,28 @@ export function openQuotas(clock: () => number = () => performance.now()) {
     ];
   }
 
+  function spend(one: Spent, limit: number | null, tokens: number): void {
+    if (limit !== null) one.tokens = Math.max(one.tokens, clock()) + tokens * MINUTE_MS / limit;
+  }
+
+  function spentBy(key: DesiredKey): Spent {
+    const one = spent.get(key.id) ?? { requests: { theoretical: 0, inFlight: 0 }, tokens: 0 };
+    spent.set(key.id, one);
+    return one;
+  }
+
   return {
+    /** What a plugin asks to answer a request that is counted in already: only what it takes is owed. */
+    within(key: DesiredKey | null): Extract<Quota, { readonly ok: true }> {
+      if (key === null || key.limits.tokensPerMinute === null) return FREE;
+      return { ...FREE, spend: (tokens) => spend(spentBy(key), key.limits.tokensPerMinute, tokens) };
+    },
     /** Counts one request of a key in; `release` it when it has ended, and `spend` what it took. */
     admit(key: DesiredKey | null): Quota {
       if (key === null || (key.limits.requestsPerMinute === null && key.limits.concurrent === null && key.limits.tokensPerMinute === null)) return FREE;
       const { requestsPerMinute, concurrent, tokensPerMinute } = key.limits;
       const now = clock();
-      const one = spent.get(key.id) ?? { requests: { theoretical: 0, inFlight: 0 }, tokens: 0 };
-      spent.set(key.id, one);
+      const one = spentBy(key);
       const limits = { requestsPerMinute, concurrent };
       const refused = check(one.requests, { limits, now, concurrent: Infinity }, `key ${key.id}`);
       if (refused !== null) return refused;
@@ -46,9 +60,7 @@ export function openQuotas(clock: () => number = () => performance.now()) {
           if (held) one.requests.inFlight -= 1;
           held = false;
         },
-        spend(tokens) {
-          if (tokensPerMinute !== null) one.tokens = Math.max(one.tokens, clock()) + tokens * MINUTE_MS / tokensPerMinute;
-        },
+        spend: (tokens) => spend(one, tokensPerMinute, tokens),
       };
     },
   };

@@ -20,6 +20,9 @@ const SKEW_MS = 1_000;
 /** What precedes 32 bytes to make them a private key of Ed25519 (RFC 8410). */
 const PKCS8_ED25519 = Buffer.from('302e020100300506032b657004220420', 'hex');
 
+/** Whether a token means to be the access token of a session. */
+export const isSessionToken = (token: string): boolean => token.startsWith('v4.public.');
+
 export type Signed = { readonly access: string; readonly refresh: string; readonly csrf: string; readonly family: string; readonly expires_s: number };
 export type Sessions = Awaited<ReturnType<typeof openSessions>>;
 
@@ -122,6 +125,8 @@ export async function openSessions({ reconciler, derive, clock = Date.now }: Ses
       const seen = verified.get(token);
       return seen === undefined ? verify(token).then(sessionOf) : sessionOf(seen);
     },
+    /** When a token that is good now ends, if its session does not end before; null for one that is not. */
+    until: (token: string): number | null => verified.get(token)?.until ?? null,
     live,
     end,
     endAll(user: string, why: string): void {

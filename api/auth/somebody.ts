@@ -32,6 +32,18 @@ export const both = (one: Somebody, other: Somebody): Somebody => ({
   plugins: one.plugins === null ? other.plugins : other.plugins === null ? one.plugins : one.plugins.filter((plugin) => other.plugins!.includes(plugin)),
 });
 
+/** A plugin by itself: what its owner has granted it, less what the key it is bound to may not. A key that is not there, or over, may nothing. */
+export function asPlugin(plugin: string, snapshot: Snapshot, now = Date.now()): Somebody {
+  const grants = snapshot.routes.find((route) => route.plugin === plugin)?.grants ?? [];
+  const own: Somebody = { kind: 'plugin', name: `plugin ${plugin}`, user: null, key: null, grants: [grants], plugins: null };
+  const bound = snapshot.desired.plugins.find(({ id }) => id === plugin)?.key ?? null;
+  if (bound === null) return own;
+  const key = snapshot.desired.keys.find(({ id }) => id === bound);
+  const user = snapshot.desired.users.find(({ name }) => name === key?.user);
+  if (key === undefined || user === undefined || (key.expires !== null && key.expires <= now)) return { ...own, grants: [[]] };
+  return { ...own, key, grants: [grants, ROLES[user.role], key.scopes, ...key.within], plugins: key.plugins };
+}
+
 export type Directory = {
   readonly user: (name: string) => Somebody | null;
   /** Null where there is none, or its user is none. */

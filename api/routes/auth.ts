@@ -1,4 +1,5 @@
 // Signing in and out: tokens for clients, cookies for the pages of this appliance.
+import type { DesiredUser } from '../../reconciler/index.ts';
 import { ROLES } from '../../schema/scopes.ts';
 import { cookieOf } from '../access.ts';
 import { hash, isBusy, PASSWORD_COST } from '../auth/bcrypt.ts';
@@ -17,14 +18,16 @@ const NAME_MAX = 63;
 const PASSWORD_MAX = 1_000;
 
 const text = (maxLength: number, description: string): Schema => ({ type: 'string', minLength: 1, maxLength, description });
+/** A mistake in it is told without it. */
+const secret = (description: string): Schema => ({ ...text(PASSWORD_MAX, description), 'x-secret': true });
 const LOGIN: Schema = {
   type: 'object', required: ['user', 'password'], additionalProperties: false,
-  properties: { user: text(NAME_MAX, 'Name of a declared user.'), password: text(PASSWORD_MAX, 'Their password.'), cookie: { type: 'boolean', description: 'true: the tokens come as cookies, for pages of this appliance.' } },
+  properties: { user: text(NAME_MAX, 'Name of a declared user.'), password: secret('Their password.'), cookie: { type: 'boolean', description: 'true: the tokens come as cookies, for pages of this appliance.' } },
 };
-const REFRESH: Schema = { type: 'object', additionalProperties: false, properties: { refresh_token: text(PASSWORD_MAX, 'The newest refresh token; absent: the cookie.') } };
+const REFRESH: Schema = { type: 'object', additionalProperties: false, properties: { refresh_token: secret('The newest refresh token; absent: the cookie.') } };
 const PASSWORD: Schema = {
   type: 'object', required: ['password', 'next'], additionalProperties: false,
-  properties: { password: text(PASSWORD_MAX, 'The password so far.'), next: text(PASSWORD_MAX, 'The new one: 10 characters at least, 72 bytes at most.') },
+  properties: { password: secret('The password so far.'), next: secret('The new one: 10 characters at least, 72 bytes at most.') },
 };
 
 type Headers = { readonly 'set-cookie': string[] };
@@ -49,19 +52,31 @@ function signedIn(call: Call, signed: Signed, o: { readonly user: string; readon
 
 const foreign = (): Error => failure({ status: 403, code: 'OriginForeign', detail: 'Cookies are for pages of this appliance. Other clients leave `cookie` out and get tokens.' });
 
+/** Begins a session with cookies, for a page of ours. */
+export async function signInAs(call: Call, name: string): Promise<{ readonly headers: Headers }> {
+  return { headers: cookies(call, await begin(call, call.house.reconciler.snapshot().desired.users.find((user) => user.name === name)!)) };
+}
+
+async function begin(call: Call, user: DesiredUser): Promise<Signed> {
+  const { access, reconciler } = call.house;
+  const address = call.actor.address ?? null;
+  const signed = await access.sessions.begin(user.name, { credential: access.passwords.credentialOf(user) ?? '', address, agent: call.headers['user-agent']?.slice(0, AGENT_MAX) ?? null });
+  reconciler.audit({ actor: user.name, source: call.actor.source, address, action: 'login', target: user.name });
+  reconciler.used('user', user.name);
+  return signed;
+}
+
 async function login(call: Call): Promise<Answer> {
   const { user, password, cookie = false } = call.body as { readonly user: string; readonly password: string; readonly cookie?: boolean };
   const { access, reconciler } = call.house;
   if (cookie && !call.fromOwnPage) throw foreign();
-  const from = { actor: user, source: call.actor.source, address: call.actor.address ?? null, action: 'login', target: user };
   const found = await access.passwords.check(user, password, call.actor.address ?? undefined).catch((error: unknown) => {
-    reconciler.audit({ ...from, outcome: 'refused' });
+    // Whoever types the password where the name belongs must not find it in the log.
+    const known = reconciler.snapshot().desired.users.some(({ name }) => name === user) ? user : 'unknown';
+    reconciler.audit({ actor: known, source: call.actor.source, address: call.actor.address ?? null, action: 'login', target: known, outcome: 'refused' });
     throw error;
   });
-  const signed = await access.sessions.begin(found.name, { credential: access.passwords.credentialOf(found) ?? '', address: call.actor.address ?? null, agent: call.headers['user-agent']?.slice(0, AGENT_MAX) ?? null });
-  reconciler.audit(from);
-  reconciler.used('user', found.name);
-  return signedIn(call, signed, { user: found.name, cookie });
+  return signedIn(call, await begin(call, found), { user: found.name, cookie });
 }
 
 async function refresh(call: Call): Promise<Answer> {

@@ -89,7 +89,7 @@ function call(order: Call): Answer {
   const { capability, input } = order.body as Invoke;
   return {
     kind: 'raw',
-    write: (response) => invoke({ reconciler: order.house.reconciler, access: order.house.access, identity: { kind: 'somebody', who: order.who, session: order.session }, plugin: id, capability, input: (input ?? {}) as Json, headers: order.headers, signal: order.signal }, response),
+    write: (response) => invoke({ reconciler: order.house.reconciler, access: order.house.access, behind: { identity: { kind: 'somebody', who: order.who, session: order.session }, through: [], address: order.actor.address ?? null }, plugin: id, capability, input: (input ?? {}) as Json, headers: order.headers, signal: order.signal }, response),
   };
 }
 

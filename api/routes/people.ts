@@ -25,7 +25,7 @@ const ID = declared('/keys/x/user');
 // ─── Users ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 const ROLE = declared('/users/x/role');
-const PASSWORD: Schema = { type: 'string', minLength: 1, maxLength: PASSWORD_MAX, description: 'Its bcrypt hash goes into the file.' };
+const PASSWORD: Schema = { type: 'string', minLength: 1, maxLength: PASSWORD_MAX, 'x-secret': true, description: 'Its bcrypt hash goes into the file.' };
 const NEW_USER: Schema = { type: 'object', required: ['name', 'role'], additionalProperties: false, properties: { name: ID, role: ROLE, password: PASSWORD } };
 const USER_CHANGE: Schema = { type: 'object', minProperties: 1, additionalProperties: false, properties: { role: ROLE, password: NULLABLE(PASSWORD) } };
 
@@ -46,25 +46,33 @@ function userOf(call: Call): DesiredUser {
   return found;
 }
 
-type Change = { readonly operations: readonly PatchOperation[]; readonly path: string };
+type Change = { readonly operations: readonly PatchOperation[]; /** Where to find it. */ readonly path: string; /** Where it stands in the file. */ readonly pointer: string };
+
+/** A removal must go through also where nothing can be read. */
+const NOTHING = { text: '', revision: '', value: {} };
 
 /** Makes the edit; answers with what the house now has there, and its revision. */
 async function edited(call: Call, change: Change, view: () => JsonObject | Promise<JsonObject>, status = 200): Promise<Answer> {
   const dryRun = flagOf(call.query, 'dryRun');
-  const done = await commit(call, { read: await call.house.reconciler.read(), change: { operations: change.operations }, ifRevision: null }, dryRun);
-  if (dryRun) return json({ dryRun: true, diff: done.shown, problems: done.problems as unknown as Json });
-  return json({ ...(await view()), revision: done.revision, operation: `edit-${done.seq}` }, { status, headers: status === 201 ? { location: change.path } : {} });
+  const read = await call.house.reconciler.read().catch((error: unknown) => {
+    if (change.operations.every(({ op }) => op === 'remove')) return NOTHING;
+    throw error;
+  });
+  const done = await commit(call, { read, change: { operations: change.operations }, ifRevision: null }, dryRun);
+  const problems = done.problems.filter((problem) => problem.pointer.startsWith(change.pointer)) as unknown as Json;
+  if (dryRun) return json({ dryRun: true, diff: done.shown, problems });
+  return json({ ...(await view()), revision: done.revision, operation: `edit-${done.seq}`, problems }, { status, headers: status === 201 ? { location: change.path } : {} });
 }
 
-/** A removal counts at once, also where the file cannot be written: then it is a denial, and says so. */
+/** A removal counts at once, also where the file cannot be written, or is no good: then it is a denial, and says so. */
 async function removed(call: Call, pointer: string, what: JsonObject): Promise<Answer> {
   try {
-    return await edited(call, { operations: [{ op: 'remove', path: pointer }], path: '' }, () => ({ ...what, written: true }));
+    return await edited(call, { operations: [{ op: 'remove', path: pointer }], path: '', pointer }, () => ({ ...what, written: true }));
   } catch (error) {
     const refusal = refusalIn(error);
     const denied = refusal?.more?.['denied'];
-    if (refusal?.code !== 'ReadOnlyFile' || !Array.isArray(denied) || denied.length === 0) throw error;
-    return json({ ...what, written: false, message: `bkg.yaml cannot be written, so this is denied over it from now on. ${refusal.detail}`, diff: refusal.more?.['diff'] ?? null });
+    if (refusal === null || !Array.isArray(denied) || denied.length === 0) throw error;
+    return json({ ...what, written: false, message: `This is denied from now on, but bkg.yaml does not say so: ${refusal.detail}`, ...(typeof refusal.more?.['diff'] === 'string' ? { diff: refusal.more['diff'] } : {}) });
   }
 }
 
@@ -74,18 +82,18 @@ async function addUser(call: Call): Promise<Answer> {
   if (desired.users.some((user) => user.name === name)) throw failure({ status: 409, code: 'UserExists', detail: `There is a user ${name} already. PUT /admin/users/${name} changes them.` });
   const value = { role, ...(password === undefined ? {} : { password: { hash: await hashFor(password) } }) };
   const find = (): Promise<JsonObject> => userView(call, userOf({ ...call, params: { name } }));
-  return edited(call, { operations: [{ op: 'add', path: `/users/${escapeToken(name)}`, value }], path: `/admin/users/${name}` }, find, 201);
+  return edited(call, { operations: [{ op: 'add', path: `/users/${escapeToken(name)}`, value }], path: `/admin/users/${name}`, pointer: `/users/${escapeToken(name)}` }, find, 201);
 }
 
 async function changeUser(call: Call): Promise<Answer> {
   const user = userOf(call);
   const { role, password } = call.body as { readonly role?: string; readonly password?: string | null };
   const at = `/users/${escapeToken(user.name)}`;
-  if (role !== undefined && role !== 'admin') await keepAnAdmin(call, user);
+  if (password === null || (role !== undefined && role !== 'admin')) await keepAnAdmin(call, user);
   const operations: PatchOperation[] = role === undefined ? [] : [{ op: 'add', path: `${at}/role`, value: role }];
   if (password === null && user.password !== null) operations.push({ op: 'remove', path: `${at}/password` });
   if (typeof password === 'string') operations.push({ op: 'add', path: `${at}/password`, value: { hash: await hashFor(password) } });
-  return edited(call, { operations, path: '' }, () => userView(call, userOf(call)));
+  return edited(call, { operations, path: '', pointer: at }, () => userView(call, userOf(call)));
 }
 
 /** The last one who can sign in and may everything is not taken away by a slip. */
@@ -161,7 +169,7 @@ async function mint(call: Call): Promise<Answer> {
   const secret = await makeSecret(id);
   if (secret === null) throw busy();
   const value = { user: owner, ...withoutNulls(fields), hash: secret.hash };
-  return edited(call, { operations: [{ op: 'add', path: `/keys/${escapeToken(id)}`, value }], path: `/admin/api-keys/${id}` }, () => ({ ...keyView(call, keyOf({ ...call, params: { id } })), key: secret.token }), 201);
+  return edited(call, { operations: [{ op: 'add', path: `/keys/${escapeToken(id)}`, value }], path: `/admin/api-keys/${id}`, pointer: `/keys/${escapeToken(id)}` }, () => ({ ...keyView(call, keyOf({ ...call, params: { id } })), key: secret.token }), 201);
 }
 
 /** PATCH sets what is sent and removes what is null; PUT also removes what is not sent. */
@@ -176,7 +184,7 @@ async function changeKey(call: Call, whole: boolean): Promise<Answer> {
     const goes = value === null || (whole && name !== 'scopes');
     return goes && now !== undefined && Object.hasOwn(now, name) ? [{ op: 'remove', path: `${at}/${name}` }] : [];
   });
-  return edited(call, { operations, path: '' }, () => keyView(call, keyOf(call)));
+  return edited(call, { operations, path: '', pointer: at }, () => keyView(call, keyOf(call)));
 }
 
 async function rotate(call: Call): Promise<Answer> {
@@ -189,7 +197,7 @@ async function rotate(call: Call): Promise<Answer> {
   const before = lookUp((await call.house.reconciler.read()).value, `${at}/previous`);
   const until = new Date(Date.now() + overlap_ms).toISOString();
   const previous: readonly PatchOperation[] = overlap_ms > 0 ? [{ op: 'add', path: `${at}/previous`, value: { hash: key.hash, until } }] : before === undefined ? [] : [{ op: 'remove', path: `${at}/previous` }];
-  return edited(call, { operations: [{ op: 'add', path: `${at}/hash`, value: secret.hash }, ...previous], path: '' }, () => ({ ...keyView(call, keyOf(call)), key: secret.token }));
+  return edited(call, { operations: [{ op: 'add', path: `${at}/hash`, value: secret.hash }, ...previous], path: '', pointer: at }, () => ({ ...keyView(call, keyOf(call)), key: secret.token }));
 }
 
 async function revoke(call: Call): Promise<Answer> {
@@ -219,6 +227,6 @@ export const peopleRoutes: readonly Route[] = [
   route({ method: 'GET', path: `${KEYS}/{id}`, scope: 'keys.read', summary: 'One API key, without its secret.', output: KEY, run: (call) => json(keyView(call, keyOf(call))) }),
   route({ method: 'PUT', path: `${KEYS}/{id}`, scope: 'keys.write', summary: 'Sets name, scopes, expiry, limits and plugins of a key; what is not sent goes, its secret stays.', query: DRY, output: KEY, input: body({ ...KEY_CHANGE, required: ['scopes'] }), run: (call) => changeKey(call, true) }),
   route({ method: 'PATCH', path: `${KEYS}/{id}`, scope: 'keys.write', summary: 'Changes some of name, scopes, expiry, limits and plugins of a key; null removes.', query: DRY, output: KEY, input: body(KEY_CHANGE), run: (call) => changeKey(call, false) }),
-  route({ method: 'POST', path: `${KEYS}/{id}/rotate`, scope: 'keys.write', summary: 'A new secret; the one before is good for a while yet.', query: { overlap: 'How long: 24h when absent, 0s: not at all, 720h at most.', ...DRY }, output: object({ id: TEXT, key: TEXT }), run: rotate }),
+  route({ method: 'POST', path: `${KEYS}/{id}/rotate`, scope: 'keys.write', summary: 'A new secret; the one before is good for a while yet.', query: { overlap: 'How long: 1d when absent, 0s: not at all, 30d at most.', ...DRY }, output: object({ id: TEXT, key: TEXT }), run: rotate }),
   route({ method: 'DELETE', path: `${KEYS}/{id}`, scope: 'keys.write', summary: 'Revokes a key: it is refused from the next request on, also when the file cannot be written.', query: DRY, output: object({ id: TEXT, revoked: ANY }), run: revoke }),
 ];

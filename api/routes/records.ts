@@ -23,7 +23,9 @@ function verify(call: Call): Answer {
   return json(fault === null ? { intact: true } : { intact: false, ...fault });
 }
 
-/** A moment of the query, down to its hour. */
+const DAY = /^\d{4}-\d{2}-\d{2}$/;
+
+/** A moment of the query. */
 function momentOf(call: Call, name: string, otherwise: number): number {
   const text = call.query.get(name);
   const at = text === null ? otherwise : Date.parse(text);
@@ -37,11 +39,12 @@ function usage(call: Call): Answer {
   if (!GROUPS.includes(by)) throw failure({ status: 400, code: 'BadQuery', detail: `?by= must be one of ${GROUPS.join(', ')}, but is ${JSON.stringify(by)}.` });
   const now = Date.now();
   const from = momentOf(call, 'from', now - DAYS_SHOWN * 24 * HOUR_MS);
-  const to = momentOf(call, 'to', now);
+  // A day is meant with all its hours.
+  const to = momentOf(call, 'to', now) + (DAY.test(call.query.get('to') ?? '') ? 24 * HOUR_MS : 0);
   const named = { key: call.query.get('key'), user: call.query.get('user'), plugin: call.query.get('plugin'), model: call.query.get('model') };
   // Without the right to see everybody's, one's own.
   const own = may(who, 'analytics.read') ? {} : who.key === null ? { user: who.user ?? who.name } : { key: who.key.id };
-  const query: UsageQuery = { ...named, ...own, by, from: from - (from % HOUR_MS), to: to - (to % HOUR_MS) + HOUR_MS };
+  const query: UsageQuery = { ...named, ...own, by, from: from - (from % HOUR_MS), to: Math.ceil(to / HOUR_MS) * HOUR_MS };
   return json({ by, from: new Date(query.from).toISOString(), to: new Date(query.to).toISOString(), usage: call.house.reconciler.usage(query) });
 }
 
@@ -53,6 +56,6 @@ export const recordRoutes: readonly Route[] = [
   route({ method: 'GET', path: '/admin/audit/verify', scope: 'audit.read', summary: 'Whether the audit log is as it was written: a changed or missing row is named.', output: object({ intact: ANY }), run: verify }),
   route({
     method: 'GET', path: '/api/usage', scope: 'self', summary: 'Requests, errors, tokens and latency of /v1; without analytics.read those of oneself.', output: object({ by: TEXT, usage: list(ANY) }), run: usage,
-    query: { by: `${GROUPS.join(', ')}; key when absent.`, from: `Since when, whole hours; the last ${DAYS_SHOWN} days when absent.`, to: 'Until when.', key: 'Of one key.', user: 'Of one user.', plugin: 'Of one plugin.', model: 'Of one model.' },
+    query: { by: `${GROUPS.join(', ')}; key when absent.`, from: `Since when, whole hours; the last ${DAYS_SHOWN} days when absent.`, to: 'Until when; a day with all its hours.', key: 'Of one key.', user: 'Of one user.', plugin: 'Of one plugin.', model: 'Of one model.' },
   }),
 ];

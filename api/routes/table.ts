@@ -8,6 +8,7 @@ import { controlRoutes } from './control.ts';
 import { pluginRoutes } from './plugins.ts';
 import { peopleRoutes } from './people.ts';
 import { recordRoutes } from './records.ts';
+import { setupPage, setupRoutes } from './setup.ts';
 import { statusRoutes } from './status.ts';
 
 const PLUGINS = '/api/plugins';
@@ -15,7 +16,7 @@ const OLDER_PLUGINS = '/api/core/plugins';
 
 /** Every row, in the order the router tries them. `page` also answers `/` with a page for people. */
 export function tableOf(house: House, o: { readonly meter: Meter; readonly page: boolean }): readonly Route[] {
-  const own = [...statusRoutes, ...configRoutes, ...pluginRoutes, ...controlRoutes, ...authRoutes, ...peopleRoutes, ...recordRoutes];
+  const own = [...statusRoutes, ...configRoutes, ...pluginRoutes, ...controlRoutes, ...authRoutes, ...setupRoutes, ...peopleRoutes, ...recordRoutes];
   const older = own.filter((row) => row.path.startsWith(PLUGINS)).map((row): Route => ({ ...row, path: OLDER_PLUGINS + row.path.slice(PLUGINS.length), deprecated: true }));
   const metrics = route({
     method: 'GET', path: '/metrics', scope: 'config.read', summary: 'Figures for Prometheus.', output: TEXT,
@@ -23,7 +24,7 @@ export function tableOf(house: House, o: { readonly meter: Meter; readonly page:
   });
   let document: unknown = null;
   const about: Route = route({ method: 'GET', path: '/openapi.json', scope: 'config.read', summary: 'This document.', output: { type: 'object' }, run: () => json((document ??= openapi(table, house.version))) });
-  const table: readonly Route[] = [...own, ...older, metrics, about, ...(o.page ? [frontPage] : [])];
+  const table: readonly Route[] = [...own, ...older, metrics, about, ...(o.page ? [frontPage, setupPage] : [])];
   return table;
 }
 
@@ -35,7 +36,7 @@ const PAGE = `<!doctype html>
 <h1>bkg is running</h1>
 <p>This port serves its API: the OpenAI-compatible one under <code>/v1</code>, its own under <code>/api</code>.
 <p><code>GET /openapi.json</code> lists every route, <code>GET /health</code> says how it is doing.
-<p>Everything but <code>/health</code> needs <code>Authorization: Bearer &lt;token&gt;</code>; the token lies in <code>$BKG_HOME/admin.token</code>.
+<p>Nearly everything needs <code>Authorization: Bearer &lt;token&gt;</code>: an API key, the access token of <code>POST /auth/login</code>, or on the machine itself the token in <code>$BKG_HOME/admin.token</code>.
 </html>
 `;
 

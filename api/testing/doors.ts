@@ -3,7 +3,7 @@ import { createServer, request as httpRequest, type IncomingHttpHeaders, type Re
 import type { AddressInfo } from 'node:net';
 import { pino } from 'pino';
 import { WebSocket } from 'undici';
-import { openAccess } from '../access.ts';
+import { openAccess, type Access } from '../access.ts';
 import { type ListenOptions, listen } from '../listen.ts';
 import { type HouseSpec, type TestHouse, makeHouse } from './house.ts';
 
@@ -16,10 +16,13 @@ export type Send = { readonly method?: string; readonly headers?: Readonly<Recor
 
 export type Doors = TestHouse & {
   readonly ports: { readonly web: number; readonly api: number; readonly bus: number };
+  readonly access: Access;
   /** Lines bkg logged, as JSON. */
   readonly logged: string[];
   send(path: string, o?: Send): Promise<Reply>;
   socket(path: string, o?: { readonly token?: string | null; readonly door?: 'web' | 'api' | 'bus'; readonly headers?: Readonly<Record<string, string>>; readonly protocols?: readonly string[] }): Promise<TestSocket>;
+  /** What web and api show, as PEM. */
+  certificate(): string | null;
   retire(): void;
   close(): Promise<void>;
 };
@@ -64,7 +67,7 @@ export async function openDoors(spec: HouseSpec = {}, more: Partial<ListenOption
   });
   const ports = listening.ports as Doors['ports'];
   return {
-    ...house, ports, logged, retire: listening.retire, close: listening.close,
+    ...house, access, ports, logged, certificate: listening.certificate, retire: listening.retire, close: listening.close,
     send: (path, o = {}) => send(ports[o.door ?? 'api'], path, o),
     socket: (path, o = {}) => openSocket(`ws://127.0.0.1:${ports[o.door ?? 'api']}${path}`, o),
   };

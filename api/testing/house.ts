@@ -23,6 +23,7 @@ export type PluginSpec = {
   readonly status?: PluginView['status'];
   readonly capabilities?: readonly Capability[];
   readonly grants?: readonly string[];
+  readonly key?: string;
   /** Where it answers; null: nowhere. */
   readonly port?: number | null;
   readonly route?: Route['state'];
@@ -57,11 +58,11 @@ function desiredPluginOf(spec: PluginSpec): DesiredPlugin {
     id: spec.id, use: spec.id, state: spec.state ?? 'running', idle_ms: 600_000, run: ['true'], install: null, models: [], config, env: {}, needs: [], memory_bytes: null, cpu_percent: null, timeout_ms: 5_000,
     package: { folder: null, contentHash: 'c', manifest: { run: ['true'], ...(spec.configSchema === undefined ? {} : { config: spec.configSchema as { [key: string]: unknown } }) } },
     limits: NO_LIMITS, restart: { first_ms: 1, max_ms: 2 }, ready: { path: '/health', timeout_ms: 1_000 }, live: null, stop: { signal: 'SIGTERM', drain_ms: 1, grace_ms: 1 },
-    capabilities: spec.capabilities ?? [], calls: [], grants: spec.grants ?? [], telemetryPath: null, launchHash: spec.launchHash ?? 'l', configHash: JSON.stringify(config),
+    capabilities: spec.capabilities ?? [], calls: [], grants: spec.grants ?? [], key: spec.key ?? null, telemetryPath: null, launchHash: spec.launchHash ?? 'l', configHash: JSON.stringify(config),
   };
 }
 
-export type HouseSpec = { readonly plugins?: readonly PluginSpec[]; readonly users?: readonly DesiredUser[]; readonly keys?: readonly DesiredKey[]; readonly models?: readonly ModelView[]; readonly text?: string; readonly requestsPerMinute?: number };
+export type HouseSpec = { readonly plugins?: readonly PluginSpec[]; readonly users?: readonly DesiredUser[]; readonly keys?: readonly DesiredKey[]; readonly models?: readonly ModelView[]; readonly text?: string; readonly requestsPerMinute?: number; readonly server?: Partial<Desired['server']> };
 
 export type TestHouse = {
   readonly reconciler: Reconciler;
@@ -94,7 +95,7 @@ function snapshotOf(spec: HouseSpec, text: string, seq: number): Snapshot {
     seq, at: '2026-01-01T00:00:00.000Z', file: { path: 'bkg.yaml', revision, inForce: revision, valid: true, problems: [] },
     desired: {
       revision, drift: {}, plugins: plugins.map(desiredPluginOf), models: [], users: spec.users ?? [], keys: spec.keys ?? [],
-      server: { host: '127.0.0.1', ports: { web: 1, api: 2, bus: 3 }, rateLimit: { requestsPerMinute: spec.requestsPerMinute ?? 600 } },
+      server: { host: '127.0.0.1', names: [], ports: { web: 1, api: 2, bus: 3 }, tls: null, origins: [], rateLimit: { requestsPerMinute: spec.requestsPerMinute ?? 600 }, ...spec.server },
     },
     plugins: plugins.map(viewOf), routes: plugins.map(routeOf), models: spec.models ?? [],
     plan: { revision, converged: true, actions: [] }, drifts: [], conditions: [], ports: { web: 1, api: 2, bus: 3 },

@@ -1,6 +1,7 @@
 // Errors of the data plane in OpenAI's shape, so that its clients understand them.
 import type { ServerResponse } from 'node:http';
 import type { Refusal } from '../problem.ts';
+import { SECURITY_HEADERS } from '../security.ts';
 
 export type ApiError = { readonly status: number; readonly code: string; readonly message: string; readonly param?: string; readonly retryAfter_s?: number; readonly headers?: readonly (readonly [string, string])[] };
 
@@ -30,7 +31,7 @@ export function writeError(response: ServerResponse, error: ApiError, inEvents =
     return;
   }
   const body = errorBody(error);
-  const headers = ['content-type', 'application/json; charset=utf-8', 'content-length', String(Buffer.byteLength(body))];
+  const headers = ['content-type', 'application/json; charset=utf-8', 'content-length', String(Buffer.byteLength(body)), ...SECURITY_HEADERS];
   for (const [name, value] of error.headers ?? []) headers.push(name, value);
   if (error.retryAfter_s !== undefined) headers.push('retry-after', String(error.retryAfter_s));
   response.writeHead(error.status, headers);

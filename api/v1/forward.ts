@@ -1,6 +1,7 @@
 // Hands one request to an engine and its answer to the client, chunk by chunk, without holding anything back.
 import type { ServerResponse } from 'node:http';
 import type { Dispatcher, Pool } from 'undici';
+import { SECURITY_HEADERS } from '../security.ts';
 import type { ApiError } from './errors.ts';
 import type { Address } from './pools.ts';
 import { usageReader, usageStripper, type Usage } from './stream.ts';
@@ -103,7 +104,7 @@ type Received = Readonly<Record<string, string | string[] | undefined>>;
 const isEvents = (received: Received): boolean => String(received['content-type'] ?? '').includes('event-stream');
 
 function headersFor(order: ForwardOrder, received: Received): string[] {
-  const headers: string[] = [];
+  const headers: string[] = [...SECURITY_HEADERS];
   const streams = isEvents(received);
   for (const name in received) {
     if (!PASSED.has(name) || (name === 'content-length' && streams)) continue;

@@ -3,8 +3,10 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import { begin, type Lease, type Reconciler, type Route } from '../../reconciler/index.ts';
 import type { Access, Identity } from '../access.ts';
+import { CALLER_HEADER } from '../auth/callers.ts';
 import type { Quota } from '../auth/quota.ts';
 import { lacking, may, outOfReach, reaches } from '../auth/somebody.ts';
+import type { Own } from '../hosts.ts';
 import { admit, type Admission } from '../limits.ts';
 import { COME_AGAIN_S, READY_WITHIN_MS, SUCCESSOR_WITHIN_MS, untilReady } from '../ready.ts';
 import { outgoing, readBody, type Asked } from './body.ts';
@@ -21,7 +23,7 @@ const CAPABILITY_OF: Readonly<Record<string, string>> = {
   '/v1/embeddings': 'llm.embed',
 };
 
-export type GatewayOptions = { readonly reconciler: Reconciler; readonly access: Pick<Access, 'ofRequest' | 'quotas' | 'watch'>; /** Where our own pages come from. */ readonly own: () => Parameters<Access['ofRequest']>[1]; readonly log: Logger };
+export type GatewayOptions = { readonly reconciler: Reconciler; readonly access: Pick<Access, 'ofRequest' | 'quotas' | 'watch' | 'callers'>; /** Where our own pages come from. */ readonly own: () => Own; readonly log: Logger };
 export type Gateway = {
   /** For every request whose path begins with /v1/. */
   listener(request: IncomingMessage, response: ServerResponse): void;
@@ -44,7 +46,7 @@ export function dataPlane(options: GatewayOptions): Gateway {
   const { reconciler } = options;
   const table = tables(reconciler.snapshot);
   const pools = openPools();
-  const { quotas, watch } = options.access;
+  const { quotas, watch, callers } = options.access;
   const forget = reconciler.subscribe((event) => {
     if (event.type === 'snapshot') pools.keep(new Set(event.snapshot.routes.map(addressName)));
   });
@@ -162,8 +164,13 @@ export function dataPlane(options: GatewayOptions): Gateway {
     const begun = performance.now();
     const body = outgoing(serving.asked, engineModel);
     const headers = handed.quota.headers.length === 0 ? handed.admitted.headers : [...handed.admitted.headers, ...handed.quota.headers];
-    const cut = forward(pools.of(upstream), { upstream, body: body.bytes, accept: serving.request.headers.accept, stripUsage: body.stripUsage, response, headers }, (how) => {
+    // Only who may call on is told for whom it answers: it costs a name per request.
+    const caller = route.grants.length === 0 || route.incarnation === null ? null
+      : callers.begin({ identity: serving.identity, through: [], address: serving.request.socket.remoteAddress ?? null }, { plugin: route.plugin, incarnation: route.incarnation });
+    const to = caller === null ? upstream : { ...upstream, headers: [...upstream.headers, CALLER_HEADER, caller.name] };
+    const cut = forward(pools.of(upstream), { upstream: to, body: body.bytes, accept: serving.request.headers.accept, stripUsage: body.stripUsage, response, headers }, (how) => {
       unwatched();
+      caller?.end();
       // Nobody listens there any more, and nothing was lost: the successor answers. Still the same request, counted once.
       if (how.kind === 'failed' && how.unsent && !handed.retried && !response.headersSent) return wait({ ...handed, retried: true }, { not: route.incarnation, timeout_ms: SUCCESSOR_WITHIN_MS });
       end(handed, how.kind === 'failed' ? how.error.message : how.kind === 'done' && how.status >= 500 ? `answered ${how.status}` : null);

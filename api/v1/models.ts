@@ -1,6 +1,7 @@
 // /v1/models, and what is said of a model that nobody has: each caller is told of what they may ask for.
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { may, reaches, type Somebody } from '../auth/somebody.ts';
+import { SECURITY_HEADERS } from '../security.ts';
 import { writeError, type ApiError } from './errors.ts';
 import type { ModelEntry, Table } from './table.ts';
 
@@ -26,7 +27,7 @@ export function listModels(request: IncomingMessage, response: ServerResponse, o
   const one = id === '' ? undefined : data.find((model) => model.id === id);
   if (id !== '' && one === undefined) return writeError(response, { status: 404, code: 'model_not_found', param: 'model', message: `There is no model "${id}".` });
   const body = JSON.stringify(one ?? { object: 'list', data });
-  response.writeHead(200, ['content-type', 'application/json; charset=utf-8', 'content-length', String(Buffer.byteLength(body))]);
+  response.writeHead(200, ['content-type', 'application/json; charset=utf-8', 'content-length', String(Buffer.byteLength(body)), ...SECURITY_HEADERS]);
   response.end(body);
 }
 

@@ -4,6 +4,7 @@ import type { Row } from './measure.ts';
 
 const PARTS: Readonly<Record<string, () => Promise<{ readonly run: () => Promise<readonly Row[]> }>>> = {
   proxy: () => import('./proxy.ts'),
+  keys: () => import('./keys.ts'),
   reconcile: () => import('./reconcile.ts'),
   engine: () => import('./engine.ts'),
 };

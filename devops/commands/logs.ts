@@ -29,7 +29,8 @@ export async function logs(context: Context, options: LogsOptions): Promise<numb
 
 /** Listens first, then reads what was: what arrives meanwhile waits, and is left out where the backlog has it. */
 async function follow(client: Client, o: { readonly plugin: string; readonly lines: number; readonly backlog: () => Promise<readonly Line[]>; readonly show: (line: Line) => void }): Promise<number> {
-  const socket = new WebSocket(`${client.base.replace('http', 'ws')}/ws/plugins`, { headers: { authorization: `Bearer ${client.token}` } });
+  const dispatcher = await client.dispatcher();
+  const socket = new WebSocket(`${client.base.replace('http', 'ws')}/ws/plugins`, { headers: { authorization: `Bearer ${client.token}` }, ...(dispatcher === null ? {} : { dispatcher }) });
   let waiting: Line[] | null = [];
   const ended = new Promise<number>((resolve, reject) => {
     socket.addEventListener('message', (message) => {

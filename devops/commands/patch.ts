@@ -4,7 +4,7 @@ import { patchOffline, type Json, type PatchOperation, type PlanView } from '../
 import { connect, refusal, type Client } from '../client.ts';
 import { requireConfig, type Context } from '../context.ts';
 import { note, writeJson } from '../show.ts';
-import { told } from '../told.ts';
+import { messageOf, told } from '../told.ts';
 import { writeDiff, writePlan } from './plan.ts';
 
 export type PatchOptions = { readonly pointer: string; readonly value: string | null; readonly remove: boolean; readonly dryRun: boolean; readonly wait: boolean };
@@ -61,7 +61,11 @@ async function online(client: Client, operation: PatchOperation, options: PatchO
 
 async function offline(context: Context, operation: PatchOperation, options: PatchOptions): Promise<Done> {
   if (options.wait) throw told(`No bkg runs on ${context.home}, so there is nothing to wait for.`);
-  mkdirSync(context.home, { recursive: true, mode: 0o700 });
+  try {
+    mkdirSync(context.home, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw told(`${context.home} cannot be made: ${messageOf(error)}.`, 'Name another folder with --home or BKG_HOME.');
+  }
   const place = { config: context.config, home: context.home, installation: context.installation, env: context.env };
   const result = await patchOffline(place, { actor: { name: 'cli', source: 'cli' }, change: { operations: [operation] }, ifRevision: null, dryRun: options.dryRun });
   if (result.ok) return { revision: result.revision, diff: result.diff, plan: null };

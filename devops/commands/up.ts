@@ -5,8 +5,11 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { openAccess } from '../../api/access.ts';
 import { listen, type Listening } from '../../api/listen.ts';
+import type { TlsUnusable } from '../../api/tls.ts';
+import type { Setup } from '../../api/auth/setup.ts';
 import { dataPlane } from '../../api/v1/gateway.ts';
-import { open, type Reconciler, type Snapshot } from '../../reconciler/index.ts';
+import { open, type Desired, type Reconciler, type Snapshot } from '../../reconciler/index.ts';
+import { busHost, isAnyHost, isLoopbackHost, LOOPBACK } from '../../schema/addresses.ts';
 import { isAlive, runningOn, urlOf } from '../client.ts';
 import { requireConfig, type Context } from '../context.ts';
 import { keepEditorSchema } from '../editor-schema.ts';
@@ -39,13 +42,13 @@ export async function up(context: Context, options: { readonly takeover: boolean
   const { server } = reconciler.snapshot().desired;
   const access = await openAccess({ reconciler, adminToken, env: context.env });
   let opened: Listening['ports'] | null = null;
-  const plane = dataPlane({ reconciler, access, log, own: () => ({ host: server.host, ports: [opened?.web ?? null, opened?.api ?? null] }) });
+  const plane = dataPlane({ reconciler, access, log, own: () => ({ host: server.host, names: reconciler.snapshot().desired.server.names, ports: [opened?.web ?? null, opened?.api ?? null], secure: server.tls !== null }) });
   const wanted = { web: ports.web ?? server.ports.web, api: ports.api ?? server.ports.api, bus: ports.bus ?? server.ports.bus };
   const doors = await listen({
-    reconciler, host: server.host, access, dataPlane: plane.listener, log, version: context.version, ports: wanted,
+    reconciler, host: server.host, tls: server.tls, access, dataPlane: plane.listener, log, version: context.version, ports: wanted,
   }).catch(async (error: unknown) => {
     await reconciler.close('leave');
-    throw ['EADDRNOTAVAIL', 'EACCES', 'ENOTFOUND'].includes(codeOf(error)) ? told(`bkg cannot listen on ${server.host}: ${messageOf(error)}.`, 'Correct server.host in bkg.yaml.') : error;
+    throw notOpened(error, server.host);
   });
   opened = doors.ports;
   for (const service of SERVICES) {
@@ -55,9 +58,11 @@ export async function up(context: Context, options: { readonly takeover: boolean
   const stopped = untilStopped(log, reconciler);
   reconciler.subscribe((event) => { if (event.type === 'snapshot') progress.show(event.snapshot); });
   keepEditorSchema(context.config, reconciler, (message) => log.warn(message));
-  reconciler.start(doors.ports);
-  const say = (): void => sayPorts(reconciler.snapshot(), { host: server.host, ports: doors.ports, terminal, json: context.json, log, before: progress.clear });
+  reconciler.start(doors.ports, doors.certificate);
+  const door = doorOf(server);
+  const say = (): void => sayPorts(reconciler.snapshot(), { door, ports: doors.ports, terminal, json: context.json, log, before: progress.clear });
   say();
+  await sayFirstStart(access.setup, { door, port: doors.ports.web, terminal, log, before: progress.clear });
   sayWhenSettled(reconciler, say);
   const endResting = restWhenCalm(reconciler);
 
@@ -72,6 +77,14 @@ export async function up(context: Context, options: { readonly takeover: boolean
   log.info('ended');
   // Plugins that go on are still children of this process: their handles would keep it alive until they end.
   process.exit(0);
+}
+
+/** The machine has no such address, or the port is not for this user. */
+const NO_ADDRESS: ReadonlySet<string> = new Set(['EADDRNOTAVAIL', 'EACCES', 'ENOTFOUND', 'EINVAL', 'EAFNOSUPPORT']);
+
+function notOpened(error: unknown, host: string): unknown {
+  if (codeOf(error) === 'TlsUnusable') return told(`bkg cannot speak TLS. ${messageOf(error)}.`, (error as TlsUnusable).remedy);
+  return NO_ADDRESS.has(codeOf(error)) ? told(`bkg cannot listen on ${host}: ${messageOf(error)}.`, 'Correct server.host in bkg.yaml.') : error;
 }
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'];
@@ -136,20 +149,37 @@ function killGroup(pid: number): void {
   }
 }
 
-type Saying = { readonly host: string; readonly ports: Snapshot['ports']; readonly terminal: boolean; readonly json: boolean; readonly log: Logger; readonly before: () => void };
+/** How people call web and api. */
+type PublicDoor = Parameters<typeof urlOf>[0];
+
+const doorOf = ({ host, names, tls }: Desired['server']): PublicDoor =>
+  ({ host: isLoopbackHost(host) ? host : names[0] ?? (isAnyHost(host) ? LOOPBACK : host), secure: tls !== null });
+
+type Saying = { readonly door: PublicDoor; readonly ports: Snapshot['ports']; readonly terminal: boolean; readonly json: boolean; readonly log: Logger; readonly before: () => void };
 
 /** The port table: service, port, health. */
 function sayPorts(snapshot: Snapshot, saying: Saying): void {
-  const doors = SERVICES.map((service) => ({ service, port: saying.ports[service], health: 'listening' }));
-  const plugins = snapshot.plugins.filter((plugin) => plugin.state !== 'stopped').map((plugin) => ({ service: plugin.id, port: plugin.port, health: plugin.status }));
+  // The bus and the plugins are for this machine, and speak plain HTTP.
+  const near = { host: LOOPBACK, secure: false };
+  const doors = SERVICES.map((service) => ({ service, port: saying.ports[service], health: 'listening', at: service === 'bus' ? { ...near, host: busHost(saying.door.host) } : saying.door }));
+  const plugins = snapshot.plugins.filter((plugin) => plugin.state !== 'stopped').map((plugin) => ({ service: plugin.id, port: plugin.port, health: plugin.status, at: near }));
   const rows = [...doors, ...plugins];
   if (!saying.terminal) {
-    saying.log.info({ ports: rows }, rows.map((row) => `${row.service} ${row.port ?? '-'} ${row.health}`).join(', '));
+    saying.log.info({ ports: rows.map(({ at: _at, ...row }) => row) }, rows.map((row) => `${row.service} ${row.port ?? '-'} ${row.health}`).join(', '));
     return;
   }
   saying.before();
-  const address = (port: number | null): string => (port === null ? '' : urlOf(saying.host, port));
-  write(`\n${table(['service', 'port', 'health', 'address'], rows.map((row) => [row.service, row.port === null ? '-' : String(row.port), status(row.health), address(row.port)]))}\n`);
+  write(`\n${table(['service', 'port', 'health', 'address'], rows.map((row) => [row.service, row.port === null ? '-' : String(row.port), status(row.health), row.port === null ? '' : urlOf(row.at, row.port)]))}\n`);
+}
+
+/** While no admin can sign in: where the first password is set. The link is for whoever can read this, and good once. */
+async function sayFirstStart(setup: Setup, o: { readonly door: PublicDoor; readonly port: number | null; readonly terminal: boolean; readonly log: Logger; readonly before: () => void }): Promise<void> {
+  const code = await setup.code();
+  if (code === null || o.port === null) return;
+  const text = `No admin can sign in yet. Set the password of ${setup.user().name} here, once: ${urlOf(o.door, o.port)}/setup?code=${code}`;
+  if (!o.terminal) return o.log.info(text);
+  o.before();
+  write(`${text}\n\n`);
 }
 
 /** Once more when every plugin has reached its state: then the table holds their ports. */

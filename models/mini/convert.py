@@ -21,8 +21,8 @@ WHOLE = 0.13
 FIRST_TOKENS = 6
 # An answer said less often than this holds a name; it is learned whole, so that the name is copied.
 SAID_SELDOM = 100
-# Calls and JSON count so much beside other words: one wrong sign in them and all is wrong.
-EXACT, LOOSE = 5, 2
+# Calls and JSON count so much beside other words: one wrong sign in them and all is wrong. And the first words of an answer: with them it is chosen.
+EXACT, LOOSE, FIRST = 8, 2, 7
 
 # Exercises in copying, for each conversation: so many more at first, and only the lasting ones after so many conversations.
 EXERCISES_FIRST = 1.5
@@ -109,6 +109,9 @@ def conversation(talk, bodies, *, whole, heads, ending, longest):
         before_last = len(ids) + len(head)
         ids += [*head, *body, *ending]
         learned += [0] * len(head) + [own] * (len(body) + 1) + [0] * (len(ending) - 1)
+        if own == LOOSE:
+            first = slice(before_last, min(before_last + FIRST_TOKENS, before_last + len(body)))
+            learned[first] = [FIRST] * len(learned[first])
     stop = min(len(ids) - len(ending) + 1, longest)
     if not whole:
         stop = min(stop, before_last + FIRST_TOKENS)

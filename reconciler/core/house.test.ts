@@ -3,7 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { houseDrifts, type HouseInput } from './house.ts';
 
-const server = { host: '127.0.0.1', ports: { web: 1, api: 2, bus: 3 }, rateLimit: { requestsPerMinute: 600 } };
+const server = { host: '127.0.0.1', names: [], ports: { web: 1, api: 2, bus: 3 }, tls: null, origins: [], rateLimit: { requestsPerMinute: 600 } };
 const problem = { code: 'UnknownKey', pointer: '/plugns', line: 2, column: 1, message: 'no setting "plugns"', hint: null, severity: 'error' as const };
 const good: HouseInput = { file: { valid: true, revision: 'a'.repeat(64), inForce: 'a'.repeat(64), problems: [] }, server, opened: server, denied: [], policies: {} };
 const kinds = (input: HouseInput): readonly string[] => houseDrifts(input).map((drift) => drift.kind);
@@ -24,10 +24,15 @@ test('an invalid, a held and a missing file', () => {
   assert.equal(kinds({ ...invalid, file: { ...invalid.file, revision: null } }), ['FileMissing']);
 });
 
-test('another host or port than the one opened, but not another rate limit', () => {
+test('another host or port than the one opened, and TLS on or off, but not what is taken in live', () => {
   assert.equal(kinds({ ...good, server: { ...server, ports: { ...server.ports, api: 4 } } }), ['ServerChanged']);
   assert.equal(kinds({ ...good, server: { ...server, rateLimit: { requestsPerMinute: 1 } } }), []);
   assert.equal(kinds({ ...good, server: { ...server, host: '0.0.0.0' }, opened: null }), []);
+  assert.equal(kinds({ ...good, server: { ...server, names: ['mybox.lan'], origins: ['*'] } }), []);
+  const tls = { cert: '/a.crt', key: '/a.key' };
+  const [drift] = houseDrifts({ ...good, server: { ...server, tls } });
+  assert.equal([drift?.kind, drift?.want.slice(0, 18), drift?.have.slice(0, 17)], ['ServerChanged', 'HTTPS on 127.0.0.1', 'HTTP on 127.0.0.1']);
+  assert.equal(kinds({ ...good, server: { ...server, tls: { ...tls, cert: '/b.crt' } }, opened: { ...server, tls } }), []);
 });
 
 test.run();

@@ -17,7 +17,8 @@ export type HouseInput = {
 };
 
 const short = (revision: string): string => revision.slice(0, 12);
-const addressOf = (server: DesiredServer): string => `${server.host}, web ${server.ports.web}, api ${server.ports.api}, bus ${server.ports.bus}`;
+/** What only a start changes. Another certificate or key is taken in as it comes. */
+const addressOf = (server: DesiredServer): string => `${server.tls === null ? 'HTTP' : 'HTTPS'} on ${server.host}, web ${server.ports.web}, api ${server.ports.api}, bus ${server.ports.bus}`;
 
 /** None of them can be healed by bkg: they wait for the owner, or for the next start. */
 export function houseDrifts(input: HouseInput): readonly Drift[] {

@@ -2,6 +2,7 @@
 import { labelOf, pointerOf, tokensOf } from '../../schema/pointer.ts';
 import type { FilledPlugin } from '../../schema/validate.ts';
 import { type Schema, declaredSchema, deref, literalSecrets, schemaAt } from '../../schema/walk.ts';
+import { covers } from '../../schema/scopes.ts';
 import { suggest } from '../../schema/words.ts';
 import { configAt, placeholdersOf } from './argv.ts';
 import type { Env } from './interpolate.ts';
@@ -113,9 +114,6 @@ export function rolesOf(
   return { roles, problems };
 }
 
-/** A grant `repo.*` means every capability asked for below `repo.`; so does an ask. */
-const covers = (wide: string, id: string): boolean => wide === id || (wide.endsWith('.*') && id.startsWith(wide.slice(0, -1)));
-
 /** What it may call: its grants, of those its manifest asks for. */
 export function grantsOf(
   { id, plugin }: PluginInput,
@@ -176,22 +174,6 @@ export function checkCommand(
     );
   }
   return problems;
-}
-
-/** Until users and keys decide who may ask, whoever can connect must be on the machine itself. */
-export function checkHost(host: string): readonly Problem[] {
-  if (/^(localhost|::1|127(\.(25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)){3})$/i.test(host)) return [];
-  return [
-    {
-      code: 'HostNotLoopback',
-      pointer: '/server/host',
-      line: null,
-      column: null,
-      severity: 'error',
-      message: 'server.host must be a loopback address: bkg listens on this machine only.',
-      hint: 'Until users and keys exist only loopback is allowed: 127.0.0.1, ::1 or localhost. From elsewhere, use an SSH tunnel.',
-    },
-  ];
 }
 
 /** Names that are bkg's own. */

@@ -1,5 +1,6 @@
 // A manifest made ready for use: defaults filled in, and everything said that is wrong with it.
 import { pointerOf } from '../../schema/pointer.ts';
+import { HOUSE } from '../../schema/scopes.ts';
 import type { Schema } from '../../schema/walk.ts';
 import { manifestWithDefaults, validateManifest } from '../../schema/validate.ts';
 import { suggest } from '../../schema/words.ts';
@@ -70,6 +71,15 @@ function checkServes(manifest: FilledManifest): readonly Problem[] {
   );
 }
 
+/** Who calls one of these must be sure that bkg answers. */
+function checkReserved(manifest: FilledManifest): readonly Problem[] {
+  return Object.keys(manifest.capabilities).flatMap((id) =>
+    id.startsWith(HOUSE)
+      ? [mistake('ReservedName', pointerOf(['capabilities', id]), `The capability ${id} cannot be offered: bkg itself answers everything that begins with ${HOUSE}`, 'Choose another name.')]
+      : [],
+  );
+}
+
 // By identity: a thousand instances share a manifest, and an unchanged one is handed in again with every edit.
 const read = new WeakMap<Manifest, ReadManifest>();
 
@@ -79,7 +89,7 @@ export function readManifest(manifest: Manifest): ReadManifest {
   if (known !== undefined) return known;
   const filled = manifestWithDefaults(manifest) as unknown as FilledManifest;
   let problems = validateManifest(filled);
-  if (problems.length === 0) problems = [...checkPlaceholders(filled), ...checkServes(filled)];
+  if (problems.length === 0) problems = [...checkPlaceholders(filled), ...checkServes(filled), ...checkReserved(filled)];
   const result: ReadManifest = { manifest: problems.length === 0 ? filled : null, problems };
   read.set(manifest, result);
   return result;

@@ -4,11 +4,17 @@ import { holds, ROLES } from '../../schema/scopes.ts';
 import type { FilledDeclared } from '../../schema/validate.ts';
 import { suggest } from '../../schema/words.ts';
 import { instantOf, type People } from './people.ts';
-import type { DesiredKey, Problem } from './types.ts';
+import type { DesiredKey, DesiredPlugin, Problem } from './types.ts';
 
 type Said = { readonly code: string; readonly path: readonly (string | number)[]; readonly message: string; readonly hint: string | null; readonly severity?: Problem['severity'] };
 
 const said = ({ code, path, message, hint, severity = 'warning' }: Said): Problem => ({ code, pointer: pointerOf(['keys', ...path]), line: null, column: null, message, hint, severity });
+
+/** Plugins that are bound to keys that are not there: they may call nobody. */
+export const checkBound = (people: People, plugins: readonly DesiredPlugin[]): readonly Problem[] => plugins.flatMap(({ id, key }) => (key === null || people.keys.some((one) => one.id === key) ? [] : [{
+  code: 'UnknownKeyId', pointer: pointerOf(['plugins', id, 'key']), line: null, column: null, severity: 'warning' as const,
+  message: `Plugin ${id} is bound to the key ${JSON.stringify(key)}, which is not declared: it may call nobody on the bus.`, hint: suggest(key, people.keys.map((one) => one.id), 'Declared') ?? 'Declare the key with `bkg key mint`, or remove `key`.',
+}]));
 
 /** Keys of people or plugins that are not there, or with more scopes than their user: they can do nothing, which is no reason to refuse the file. */
 export function checkKeys(people: People, filled: FilledDeclared): readonly Problem[] {

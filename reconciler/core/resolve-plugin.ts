@@ -107,6 +107,7 @@ export function resolvePlugin(input: PluginInput): PluginResult {
     capabilities: capabilitiesOf(manifest, limits.capabilities),
     calls: manifest.calls,
     grants: grants.grants,
+    key: plugin.key ?? null,
     telemetryPath: manifest.telemetry?.http ?? null,
     launchHash: launchHash(launch, input.seal),
     configHash: configHash(settings.config, input.seal),

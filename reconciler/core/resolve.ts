@@ -1,15 +1,16 @@
 // Declared + manifests + environment → Desired, or what is wrong with it: a pure function.
+import { LOOPBACK } from '../../schema/addresses.ts';
 import { pointerOf, tokensOf } from '../../schema/pointer.ts';
 import { type FilledDeclared, validateDeclared, withDefaults } from '../../schema/validate.ts';
 import { declaredSchema } from '../../schema/walk.ts';
 import { type Env, interpolate } from './interpolate.ts';
 import { checkNeeds } from './needs.ts';
-import { checkHost } from './resolve-checks.ts';
 import { resolvePeople, type People } from './people.ts';
-import { checkKeys } from './resolve-people.ts';
+import { checkBound, checkKeys } from './resolve-people.ts';
 import { type Base, resolveModel } from './resolve-model.ts';
 import { resolvePlugin } from './resolve-plugin.ts';
-import type { Desired, DesiredModel, DesiredPlugin, DesiredServer, Json, JsonObject, Package, Problem } from './types.ts';
+import { isOpenToAll, openToAll, serverOf } from './server.ts';
+import type { Desired, DesiredModel, DesiredPlugin, Json, JsonObject, Package, Problem } from './types.ts';
 
 export type ResolveInput = {
   /** The parsed file as typed: references still in it. */
@@ -33,9 +34,6 @@ export type Resolved = {
   readonly told: Json;
   readonly problems: readonly Problem[];
 };
-
-/** Where bkg listens while what is declared may not be. */
-const LOOPBACK = '127.0.0.1';
 
 const isObject = (value: unknown): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value);
 const memberOf = (value: Json | undefined, key: string): Json | undefined =>
@@ -63,31 +61,6 @@ export function usesOf(declared: Json, env: Env = {}): Readonly<Record<string, U
       return [id, { use: typeof named === 'string' && named !== '' ? named : null, manifest: null }];
     }),
   );
-}
-
-const PORT_MAX = 65_535;
-
-/** Ports in the environment win over those in the file; 0 asks for any free one. Only loopback is listened on. */
-function serverOf(filled: FilledDeclared, env: Env, problems: Problem[]): DesiredServer {
-  const { server } = filled;
-  const port = (key: 'web' | 'api' | 'bus', name: string): number => {
-    const text = env[name];
-    if (text === undefined || text === '') return server.ports[key];
-    if (/^[0-9]+$/.test(text) && Number(text) <= PORT_MAX) return Number(text);
-    problems.push({
-      code: 'WrongEnvironment',
-      pointer: pointerOf(['server', 'ports', key]),
-      line: null,
-      column: null,
-      severity: 'error',
-      message: `The environment variable ${name} must be a port (0 to ${PORT_MAX}), but is ${JSON.stringify(text)}.`,
-      hint: `Set ${name} to a number, or unset it.`,
-    });
-    return server.ports[key];
-  };
-  const ports = { web: port('web', 'BKG_WEB_PORT'), api: port('api', 'BKG_API_PORT'), bus: port('bus', 'BKG_PLUGIN_BUS_PORT') };
-  problems.push(...checkHost(server.host));
-  return { host: server.host, ports, rateLimit: { requestsPerMinute: server.rateLimit.requestsPerMinute } };
 }
 
 type Sections = { readonly none: boolean; readonly whole: boolean; readonly has: (section: string, name?: string) => boolean };
@@ -123,14 +96,17 @@ export function resolve(input: ResolveInput): Resolved {
   const models = broken.has('models') ? [] : modelsOf(input, filled, broken);
   const plugins = broken.has('plugins') ? [] : pluginsOf(input, filled, { broken, problems });
   const people = peopleOf(input, filled, broken);
-  if (!broken.has('users') && !broken.has('keys')) problems.push(...checkKeys(people, filled));
-  const server =
-    broken.has('server') || problems.some((one) => one.pointer.startsWith('/server/')) ? null : serverOf(filled, input.env, problems);
-  if (server === null) return { desired: null, sound: null, told, problems };
+  if (!broken.has('users') && !broken.has('keys')) problems.push(...checkKeys(people, filled), ...checkBound(people, plugins));
+  if (broken.has('server') || problems.some((one) => one.pointer.startsWith('/server/'))) return { desired: null, sound: null, told, problems };
+  const { server, problems: wrongServer } = serverOf(filled, input);
+  problems.push(...wrongServer);
+  const isOpen = isOpenToAll(server, people);
+  // Of people who are declared wrong nobody knows whether they would do.
+  if (isOpen && wrongServer.length === 0 && !problems.some((one) => one.severity === 'error' && /^\/(users|keys)(\/|$)/.test(one.pointer))) problems.push(openToAll());
   const desired: Desired = { revision: input.revision, server, drift: filled.drift, plugins, models, ...people };
   const faulty = damaged(problems.filter((one) => one.severity === 'error'));
   if (faulty.none) return { desired, sound: desired, told, problems };
-  return { desired: null, told, sound: { ...desired, server: { ...server, host: faulty.has('server', 'host') ? LOOPBACK : server.host }, plugins: plugins.filter((plugin) => !faulty.whole && !faulty.has('plugins', plugin.id)) }, problems };
+  return { desired: null, told, sound: { ...desired, server: { ...server, host: isOpen || faulty.has('server', 'host') ? LOOPBACK : server.host }, plugins: plugins.filter((plugin) => !faulty.whole && !faulty.has('plugins', plugin.id)) }, problems };
 }
 
 /** The sound ones; of sections that are none there is nobody. */

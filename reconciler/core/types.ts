@@ -3,8 +3,9 @@ import type { Declared } from '../../schema/bkg.gen.ts';
 import type { Manifest } from '../../schema/plugin.gen.ts';
 import type { Problem } from '../../schema/problem.ts';
 import type { DesiredKey, DesiredUser } from './people.ts';
+import type { DesiredServer } from './server.ts';
 
-export type { Declared, DesiredKey, DesiredUser, Manifest, Problem };
+export type { Declared, DesiredKey, DesiredServer, DesiredUser, Manifest, Problem };
 
 export type Json = null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 export type JsonObject = { readonly [key: string]: Json };
@@ -82,6 +83,8 @@ export type DesiredPlugin = {
   readonly capabilities: readonly Capability[];
   readonly calls: readonly string[];
   readonly grants: readonly string[];
+  /** A declared key that binds its calls, too. */
+  readonly key: string | null;
   readonly telemetryPath: string | null;
   /**
    * Everything that forces a restart except the models' bytes: argv template, keyed hash of the environment, code hash,
@@ -106,12 +109,6 @@ export type DesiredModel = {
   readonly state: 'present' | 'ondemand' | 'absent';
   /** Hash of source + sha256: another one means the bytes at hand answer another declaration. */
   readonly sourceHash: string;
-};
-
-export type DesiredServer = {
-  readonly host: string;
-  readonly ports: { readonly web: number; readonly api: number; readonly bus: number };
-  readonly rateLimit: { readonly requestsPerMinute: number };
 };
 
 /** Declared + manifests + defaults + references resolved. Pure function of its inputs, held in memory only. */

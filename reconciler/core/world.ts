@@ -88,7 +88,7 @@ export function pluginOf(id: string, part: Partial<DesiredPlugin> = {}): Desired
   return {
     id, use: id, package: { folder: `/plugins/${id}`, contentHash: `content-${id}`, manifest: { run: ['x'] } }, state: 'running', idle_ms: 600_000, run: ['x'], install: null, models: [],
     config: {}, env: {}, needs: [], memory_bytes: null, cpu_percent: null, timeout_ms: 300_000, limits: { requestsPerMinute: null, concurrent: null }, restart: { first_ms: 1_000, max_ms: 60_000 },
-    ready: { path: '/health', timeout_ms: 300_000 }, live: null, stop: { signal: 'SIGTERM', drain_ms: 30_000, grace_ms: 10_000 }, capabilities: [], calls: [], grants: [], telemetryPath: null,
+    ready: { path: '/health', timeout_ms: 300_000 }, live: null, stop: { signal: 'SIGTERM', drain_ms: 30_000, grace_ms: 10_000 }, capabilities: [], calls: [], grants: [], key: null, telemetryPath: null,
     launchHash: `launch-${id}`, configHash: `config-${id}`, ...part,
   };
 }
@@ -97,4 +97,4 @@ export const modelNamed = (name: string, part: Partial<DesiredModel> = {}): Desi
   ({ name, source: { kind: 'file', path: `/${name}` }, sourceText: `file:/${name}`, sha256: null, state: 'present', sourceHash: `source-${name}`, ...part });
 
 export const desiredOf = (plugins: readonly DesiredPlugin[], models: readonly DesiredModel[] = []): Desired =>
-  ({ revision: 'r', server: { host: '127.0.0.1', ports: { web: 1, api: 2, bus: 3 }, rateLimit: { requestsPerMinute: 600 } }, drift: {}, plugins, models, users: [], keys: [] });
+  ({ revision: 'r', server: { host: '127.0.0.1', names: [], ports: { web: 1, api: 2, bus: 3 }, tls: null, origins: [], rateLimit: { requestsPerMinute: 600 } }, drift: {}, plugins, models, users: [], keys: [] });

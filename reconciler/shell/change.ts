@@ -7,9 +7,10 @@ import { commit, type Committed } from './commit.ts';
 import { revisionOf } from './declare.ts';
 import { desire, hasErrors, type DesirePlace } from './desire.ts';
 import { unifiedDiff } from './diff.ts';
-import type { PatchRequest, PatchResult } from './door.ts';
+import type { PatchOperation, PatchRequest, PatchResult } from './door.ts';
 import type { Checked, InForce } from './inforce.ts';
 import { editFile, parseFile } from './parsing.ts';
+import { applyOperation, type Data } from './patch.ts';
 import type { Edited } from './splice.ts';
 import { planView } from './views.ts';
 
@@ -29,7 +30,7 @@ export type Running = {
   /** What this declaration would lead to now; of one that is known in part, what it does not name stays. */
   readonly outlook: (desired: Desired, partial?: boolean) => Outlook;
   /** Takes from people at once what an edit that could not be written would take. */
-  readonly deny: (told: Json, actor: PatchRequest['actor']) => readonly Denial[];
+  readonly deny: (told: Json, actor: PatchRequest['actor']) => Promise<readonly Denial[]>;
   /** Writes and takes in; null when nothing was written. Ends once the machine has been looked at with it. */
   readonly take: (checked: Checked, actor: PatchRequest['actor'], write: () => Promise<boolean>) => Promise<InForce | null>;
 };
@@ -69,16 +70,21 @@ async function change(options: ChangeOptions, request: PatchRequest): Promise<Pa
 async function attempt(options: ChangeOptions, request: PatchRequest): Promise<PatchResult> {
   const { running } = options;
   const now = running === null ? null : await running.inForce();
-  const before = await readDeclared(options.config);
+  const before = await readDeclared(options.config).catch(async (error: unknown) => {
+    const denied = await deniedOver(options, request, now);
+    if (denied.length === 0) throw error;
+    return { denied, problem: { code: 'FileUnreadable', pointer: '', line: null, column: null, severity: 'error' as const, message: error instanceof Error ? error.message : String(error), hint: null } };
+  });
+  if ('problem' in before) return { ok: false, code: 'Refused', problems: [before.problem], denied: before.denied };
   const { text, revision } = before;
   if (request.ifRevision !== null && request.ifRevision !== revision) return stale(options, request, { text, revision });
   const edited = await textAfter(text, request);
-  if (!edited.ok) return { ok: false, code: 'Refused', problems: [edited.problem] };
+  if (!edited.ok) return { ok: false, code: 'Refused', problems: [edited.problem], denied: await deniedOver(options, request, now) };
   const next = revisionOf(edited.text);
   const found = await desire(edited.text, next, options);
   const forbidden = found.value === null ? [] : request.judge?.(before.value, found.value) ?? [];
   if (forbidden.length > 0) return { ok: false, code: 'Forbidden', problems: forbidden };
-  if (found.desired === null || hasErrors(found.problems)) return { ok: false, code: 'Invalid', problems: found.problems };
+  if (found.desired === null || hasErrors(found.problems)) return { ok: false, code: 'Invalid', problems: found.problems, denied: await deniedOver(options, request, now) };
   const outlook = running === null || now === null ? NOTHING : running.outlook(now.desired, now.partial);
   const after = running === null ? NOTHING : running.outlook(found.desired);
   const base = {
@@ -90,17 +96,36 @@ async function attempt(options: ChangeOptions, request: PatchRequest): Promise<P
     written = await commit({ path: options.config, expectRevision: revision, text: edited.text, journalFolder: options.journalFolder });
     return written.ok;
   };
-  const deny = (): readonly string[] => (found.told === null ? [] : running?.deny(found.told, request.actor) ?? []).map((denial) => `${denial.kind} ${denial.id}: ${inWords(denial)}`);
-  const taken = running === null ? (await write(), null) : await running.take({ text: edited.text, revision: next, found }, request.actor, write).catch((error: unknown) => {
+  const deny = async (): Promise<readonly string[]> => (found.told === null || running === null ? [] : await running.deny(found.told, request.actor)).map(said);
+  const taken = running === null ? (await write(), null) : await running.take({ text: edited.text, revision: next, found }, request.actor, write).catch(async (error: unknown) => {
     // A full or broken disk keeps nobody's rights alive.
-    deny();
+    await deny();
     throw error;
   });
   const refused = refusalOf(written);
   if (refused?.code === 'Stale') return stale(options, request, await readDeclared(options.config));
-  if (refused?.code === 'ReadOnlyFile') return { ok: false, code: 'ReadOnlyFile', diff: base.diff, message: refused.message, denied: deny() };
+  if (refused?.code === 'ReadOnlyFile') return { ok: false, code: 'ReadOnlyFile', diff: base.diff, message: refused.message, denied: await deny() };
   if (taken !== null && taken.desired.revision !== next) throw Object.assign(new Error(`bkg.yaml is written, and takes effect as soon as that can be noted down. ${taken.file.problems[0]?.message ?? ''}`), { code: 'StoreUnwritable' });
   return { ...base, changed: true, seq: taken?.seq ?? 0 };
+}
+
+const said = (denial: Denial): string => `${denial.kind} ${denial.id}: ${inWords(denial)}`;
+
+/** Takes users or keys out, and does nothing else. */
+const onlyRevokes = (operations: readonly PatchOperation[]): boolean => operations.every(({ op, path }) => op === 'remove' && /^\/(?:users|keys)\/[^/]+$/.test(path));
+
+/** Nobody's rights live on because the file is no good, not there, or would be no good without them: what the edit takes from what is in force is taken at once. */
+async function deniedOver({ running }: ChangeOptions, request: PatchRequest, now: InForce | null): Promise<readonly string[]> {
+  if (running === null || now === null || request.dryRun || !('operations' in request.change)) return [];
+  if (now.file.valid && !onlyRevokes(request.change.operations)) return [];
+  let value = now.value as Data;
+  for (const operation of request.change.operations) {
+    const applied = applyOperation(value, operation);
+    if (!applied.ok) return [];
+    value = applied.value;
+  }
+  if ((request.judge?.(now.value, value as Json) ?? []).length > 0) return [];
+  return (await running.deny(value as Json, request.actor)).map(said);
 }
 
 const refusalOf = (written: Committed | null): Exclude<Committed, { readonly ok: true }> | null => (written === null || written.ok ? null : written);

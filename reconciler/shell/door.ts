@@ -204,7 +204,8 @@ export type PatchResult =
   | { readonly ok: true; readonly revision: string; readonly seq: number; readonly changed: boolean; readonly diff: string; readonly plan: PlanView;
       /** Units that have something to do because of this edit. */
       readonly units: readonly string[]; readonly problems: readonly Problem[] }
-  | { readonly ok: false; readonly code: 'Invalid' | 'Refused' | 'Forbidden'; readonly problems: readonly Problem[] }
+  | { readonly ok: false; readonly code: 'Invalid' | 'Refused' | 'Forbidden'; readonly problems: readonly Problem[];
+      /** The file was no good before: what the edit takes from users and keys all the same, in words. */ readonly denied?: readonly string[] }
   /** The file moved since `ifRevision`; `yours`, `theirs` are unified diffs against the base, where the base is known. */
   | { readonly ok: false; readonly code: 'Stale'; readonly revision: string; readonly base: string | null; readonly yours: string | null; readonly theirs: string | null }
   | { readonly ok: false; readonly code: 'ReadOnlyFile'; readonly diff: string; readonly message: string; /** What it takes from users and keys all the same, in words. */ readonly denied: readonly string[] };
@@ -282,8 +283,8 @@ export type Reconciler = {
   /** When each declared user or key was first seen, and when last used. */
   seen(what: 'user' | 'key'): readonly { readonly id: string; readonly createdAt: string; readonly lastUsedAt: string | null }[];
   used(what: 'user' | 'key', id: string): void;
-  /** Begins to reconcile. The bus must already listen. */
-  start(ports: Ports): void;
+  /** Begins to reconcile. The bus must already listen. `certificate`: what web and api show now, as PEM; null without TLS. */
+  start(ports: Ports, certificate?: () => string | null): void;
   /** stop = drain and end every plugin; leave = plugins go on for the next bkg. */
   close(mode: 'stop' | 'leave'): Promise<void>;
 };

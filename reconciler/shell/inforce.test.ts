@@ -8,6 +8,7 @@ import { desire } from './desire.ts';
 import { revisionOf } from './declare.ts';
 import { openInForce, type InForce } from './inforce.ts';
 import { monotonic_ms } from './process.ts';
+import { PLAIN } from './fixtures/plain.ts';
 import { openStore, type Store } from './store.ts';
 
 const ONE = 'version: 1\nplugins:\n  one: { use: ./one }\n';
@@ -33,7 +34,7 @@ async function withFile(text: string, run: (made: Made) => Promise<void>): Promi
     writeFileSync(join(folder, name, 'plugin.yaml'), 'run: [node, main.mjs]\nready: { http: /health }\n');
   }
   writeFileSync(config, text);
-  const store = openStore(join(folder, 'bkg.db'), { bootId: 'boot', seal: (text) => text });
+  const store = openStore(join(folder, 'bkg.db'), { bootId: 'boot', secrets: PLAIN });
   const events: string[] = [];
   const env: Record<string, string> = {};
   const place = { config, installation: folder, env, seal: (sealed: string) => sealed };

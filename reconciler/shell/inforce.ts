@@ -126,6 +126,8 @@ export function openInForce(options: InForceOptions) {
       // Seen, but to be looked at again: without its row a crash would bring back the revision before.
       lastSeen = revision;
       waiting = { revision, author };
+      // What it gives waits for its row, what it takes does not.
+      if (found.told !== null) denials.take(known().declared, found.told, 'file');
       return keep({ valid: false, problems: [unnoted(noted.fault)] }, monotonic_ms() + RETRY_MS);
     }
     lastSeen = revision;

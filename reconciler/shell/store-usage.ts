@@ -34,9 +34,16 @@ export function usageRows(db: Database.Database, later: Later) {
     ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, errors = errors + excluded.errors, prompt_tokens = prompt_tokens + excluded.prompt_tokens,
       completion_tokens = completion_tokens + excluded.completion_tokens, latency_ms = latency_ms + excluded.latency_ms`);
   const forget = db.prepare('DELETE FROM analytics_events WHERE id <= (SELECT max(id) FROM analytics_events) - ?');
+  const usedKey = db.prepare('UPDATE api_keys SET last_used_at = ? WHERE id = ?');
+  const usedUser = db.prepare('UPDATE users SET last_used_at = ? WHERE name = ?');
   const write = db.transaction((events: readonly UsageEvent[], sums: Iterable<Sum>) => {
     for (const one of events) event.run(one);
-    for (const one of sums) sum.run(one);
+    const at = new Date().toISOString();
+    for (const one of sums) {
+      sum.run(one);
+      if (one.key === '') usedUser.run(at, one.user);
+      else usedKey.run(at, one.key);
+    }
     if (events.length > 0) forget.run(EVENTS_KEPT);
   });
   type Sum = { readonly hour: number; readonly key: string; readonly user: string; readonly plugin: string; readonly model: string; readonly capability: string; requests: number; errors: number; promptTokens: number; completionTokens: number; latency_ms: number };

@@ -1,6 +1,5 @@
 // What is remembered: rows that wait while the database is held, wishes, and revisions with their texts.
 import Database from 'better-sqlite3';
-import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,10 +7,15 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { emptyHistory } from '../core/settle.ts';
 import { insist } from './store-later.ts';
+import { openSecrets } from './secrets.ts';
 import { openStore, type Store } from './store.ts';
 
 const TEXTS_KEPT = 20;
-const of = (bootId: string) => ({ bootId, seal: (text: string): string => createHash('sha256').update(text).digest('hex') });
+const homes = mkdtempSync(join(tmpdir(), 'bkg-store-homes-'));
+const HOUSE = openSecrets(join(homes, 'one'));
+const ANOTHER = openSecrets(join(homes, 'another'));
+const of = (bootId: string, secrets = HOUSE) => ({ bootId, secrets });
+test.after(() => rmSync(homes, { recursive: true }));
 
 async function withStore(run: (made: { readonly path: string; readonly store: Store; readonly held: Database.Database }) => void | Promise<void>): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'bkg-store-'));
@@ -97,6 +101,62 @@ test('a database of an older bkg is taken over: of its processes nobody knows th
   held.pragma('user_version = 1');
   const next = openStore(path, of('boot-1'));
   assert.equal(next.incarnations().map(({ incarnation, models }) => [incarnation, models]), [['i1', null]]);
+  next.close();
+}));
+
+test('texts of the file are kept so that only this home reads them; those of an older bkg, too', () => withStore(({ path, store, held }) => {
+  const revision = { revision: 'r', at: '', actor: 'owner', source: 'file', valid: true };
+  store.addRevision({ ...revision, text: 'password: in plain text' });
+  const kept = (): string => held.prepare('SELECT text FROM revisions').pluck().get() as string;
+  assert.not(kept().includes('plain'));
+  assert.is(store.lastGood()?.text, 'password: in plain text');
+  assert.is(store.textOf('r'), 'password: in plain text');
+  const stranger = openStore(path, of('boot-1', ANOTHER));
+  assert.equal([stranger.lastGood(), stranger.textOf('r')], [null, null]);
+  stranger.close();
+  held.prepare('UPDATE revisions SET text = ?').run('version: 1 # of before');
+  held.pragma('user_version = 2');
+  const next = openStore(path, of('boot-1'));
+  assert.is(next.lastGood()?.text, 'version: 1 # of before');
+  assert.not(kept().includes('version'));
+  next.close();
+}));
+
+test('the audit log tells a changed row, a missing one, and one that was cut off its end', () => withStore(({ store, held }) => {
+  for (let index = 1; index <= 5; index += 1) store.audit({ actor: 'anna', source: 'api', action: index === 3 ? 'key.create' : 'login', target: `t${index}` });
+  assert.is(store.auditFault(), null);
+  assert.equal(store.audits({ limit: 2, before: 5, action: null, actor: null }).map(({ target }) => target), ['t4', 't3']);
+  assert.equal(store.audits({ limit: 9, before: 99, action: 'key.', actor: 'anna' }).map(({ seq, action }) => [seq, action]), [[3, 'key.create']]);
+  assert.equal(store.audits({ limit: 9, before: 99, action: 'key', actor: null }), []);
+  const undone = (change: string, back: () => void): string | undefined => {
+    held.exec(change);
+    const message = store.auditFault()?.message;
+    back();
+    return message;
+  };
+  const row = held.prepare('SELECT * FROM audit WHERE seq = 3').get() as Record<string, unknown>;
+  const put = held.prepare('INSERT OR REPLACE INTO audit (seq, at, actor, source, address, action, target, outcome, revision, detail, hash) VALUES (@seq, @at, @actor, @source, @address, @action, @target, @outcome, @revision, @detail, @hash)');
+  assert.is(undone("UPDATE audit SET actor = 'mallory' WHERE seq = 3", () => put.run(row)), 'row 3 is not what was written');
+  assert.is(undone('DELETE FROM audit WHERE seq = 3', () => put.run(row)), 'row 3 is missing');
+  assert.is(store.auditFault(), null);
+  assert.is(undone('DELETE FROM audit WHERE seq > 3', () => undefined), 'rows 4 to 5 are missing');
+}));
+
+test('usage: sums by the hour outlive the single requests, and failures are the plugin\'s', () => withStore(({ path, store }) => {
+  const hour = Date.UTC(2026, 5, 1, 10);
+  const one = { at: hour + 60_000, key: 'ci', user: 'anna', plugin: 'llmserver', model: 'mini', capability: 'llm.chat', status: 200, promptTokens: 3, completionTokens: 5, latency_ms: 10 };
+  store.account(one);
+  store.account({ ...one, at: hour + 120_000, status: 502, latency_ms: 30 });
+  store.account({ ...one, at: hour + 3_600_000, key: null, status: 429 });
+  store.flushUsage();
+  const query = { from: hour, to: hour + 2 * 3_600_000, key: null, user: null, plugin: null, model: null };
+  assert.equal(store.usage({ ...query, by: 'key' }), [
+    { name: 'ci', requests: 2, errors: 1, promptTokens: 6, completionTokens: 10, latency_ms: 20 }, { name: '', requests: 1, errors: 0, promptTokens: 3, completionTokens: 5, latency_ms: 10 },
+  ]);
+  assert.equal(store.usage({ ...query, by: 'hour', key: 'ci' }).map(({ name, requests }) => [name, requests]), [['2026-06-01T10:00:00Z', 2]]);
+  assert.equal(store.usage({ ...query, by: 'total', to: hour + 3_600_000 }).map(({ requests }) => requests), [2]);
+  const next = openStore(path, of('boot-2'));
+  assert.is(next.usage({ ...query, by: 'total' })[0]?.requests, 3);
   next.close();
 }));
 

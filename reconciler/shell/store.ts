@@ -5,6 +5,7 @@ import type { Ask, History, ObservedModel, Serving } from '../core/types.ts';
 import { AUDIT_SCHEMA, auditRows } from './store-audit.ts';
 import { openLater, type Later } from './store-later.ts';
 import { PEOPLE_SCHEMA, peopleRows } from './store-people.ts';
+import type { Secrets } from './secrets.ts';
 import { USAGE_SCHEMA, usageRows } from './store-usage.ts';
 
 /** A lock held by another process blocks the event loop while it lasts: give up soon and try on a later tick. */
@@ -43,8 +44,11 @@ export type RevisionRow = {
 
 export type Store = ReturnType<typeof openStore>;
 
-/** Opens `$BKG_HOME/bkg.db` (0600, WAL). Throws with a remedy when a newer bkg wrote it. `seal`: the keyed hash of the house. */
-export function openStore(path: string, { bootId, seal }: { readonly bootId: string; readonly seal: (text: string) => string }) {
+/** Texts of the file may hold what somebody typed where no secret may stand: they are kept so that only this home reads them. */
+export type StoreSecrets = Pick<Secrets, 'seal' | 'encrypt' | 'decrypt'>;
+
+/** Opens `$BKG_HOME/bkg.db` (0600, WAL). Throws with a remedy when a newer bkg wrote it. */
+export function openStore(path: string, { bootId, secrets }: { readonly bootId: string; readonly secrets: StoreSecrets }) {
   const db = new Database(path);
   chmodSync(path, 0o600);
   db.pragma('journal_mode = WAL');
@@ -54,16 +58,17 @@ export function openStore(path: string, { bootId, seal }: { readonly bootId: str
   if (version > SCHEMA_VERSION) throw new Error(`${path} was written by a newer bkg (schema ${version}, this one knows ${SCHEMA_VERSION}): use that bkg, or another --home`);
   db.exec(SCHEMA + AUDIT_SCHEMA + PEOPLE_SCHEMA + USAGE_SCHEMA);
   if (version === 1) db.exec('ALTER TABLE incarnations ADD COLUMN models TEXT');
+  if (version === 1 || version === 2) encryptTexts(db, secrets);
   db.pragma(`user_version = ${SCHEMA_VERSION}`);
   const later = openLater();
   const usage = usageRows(db, later);
   return {
     ...incarnationRows(db, { bootId, later }),
     ...askRows(db, bootId),
-    ...revisionRows(db),
+    ...revisionRows(db, secrets),
     ...modelRows(db, later),
-    ...auditRows(db, { later, seal: (text) => seal(`audit\n${text}`) }),
-    ...peopleRows(db, { later, hashId: (hash) => seal(`hash\n${hash}`).slice(0, HASH_ID_LENGTH) }),
+    ...auditRows(db, { later, seal: (text) => secrets.seal(`audit\n${text}`) }),
+    ...peopleRows(db, { later, hashId: (hash) => secrets.seal(`hash\n${hash}`).slice(0, HASH_ID_LENGTH) }),
     ...usage,
     /** Tries again what the disk would not take. */
     flush: later.flush,
@@ -131,23 +136,39 @@ function askRows(db: Database.Database, bootId: string) {
   };
 }
 
-function revisionRows(db: Database.Database) {
+/** Those of an older bkg stand there as they were. */
+function encryptTexts(db: Database.Database, secrets: StoreSecrets): void {
+  const rows = db.prepare('SELECT seq, text FROM revisions WHERE text IS NOT NULL').all() as { seq: number; text: string }[];
+  const put = db.prepare('UPDATE revisions SET text = ? WHERE seq = ?');
+  db.transaction(() => { for (const row of rows) put.run(secrets.encrypt(row.text), row.seq); }).immediate();
+}
+
+function revisionRows(db: Database.Database, secrets: StoreSecrets) {
   const add = db.prepare('INSERT INTO revisions (revision, at, actor, source, valid, text) VALUES (?, ?, ?, ?, ?, ?)');
   const forget = db.prepare('UPDATE revisions SET text = NULL WHERE text IS NOT NULL AND seq <= ? - ? AND seq <> (SELECT max(seq) FROM revisions WHERE valid = 1)');
   const list = db.prepare('SELECT seq, revision, at, actor, source, valid FROM revisions ORDER BY seq DESC LIMIT ?');
-  const lastGood = db.prepare('SELECT seq, revision, text FROM revisions WHERE valid = 1 AND text IS NOT NULL ORDER BY seq DESC LIMIT 1');
+  const goods = db.prepare('SELECT seq, revision, text FROM revisions WHERE valid = 1 AND text IS NOT NULL ORDER BY seq DESC');
   const text = db.prepare('SELECT text FROM revisions WHERE revision = ? AND text IS NOT NULL ORDER BY seq DESC LIMIT 1').pluck();
   return {
     /** Returns the revision's seq. */
     addRevision: (row: { readonly revision: string; readonly at: string; readonly actor: string; readonly source: string; readonly valid: boolean; readonly text: string }): number => {
-      const seq = Number(add.run(row.revision, row.at, row.actor, row.source, row.valid ? 1 : 0, row.text).lastInsertRowid);
+      const seq = Number(add.run(row.revision, row.at, row.actor, row.source, row.valid ? 1 : 0, secrets.encrypt(row.text)).lastInsertRowid);
       forget.run(seq, TEXTS_KEPT);
       return seq;
     },
     revisions: (limit: number): readonly RevisionRow[] => list.all(limit) as RevisionRow[],
-    lastGood: (): { readonly seq: number; readonly revision: string; readonly text: string } | null =>
-      (lastGood.get() as { seq: number; revision: string; text: string } | undefined) ?? null,
-    textOf: (revision: string): string | null => (text.get(revision) as string | undefined) ?? null,
+    /** The newest valid one that can be read: with another house.key none can. */
+    lastGood(): { readonly seq: number; readonly revision: string; readonly text: string } | null {
+      for (const row of goods.all() as { seq: number; revision: string; text: string }[]) {
+        const found = secrets.decrypt(row.text);
+        if (found !== null) return { ...row, text: found };
+      }
+      return null;
+    },
+    textOf(revision: string): string | null {
+      const found = text.get(revision) as string | undefined;
+      return found === undefined ? null : secrets.decrypt(found);
+    },
   };
 }
 

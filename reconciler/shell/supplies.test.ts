@@ -8,6 +8,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { modelNamed, pluginOf } from '../core/world.ts';
 import type { DesiredModel, ModelSource, ObservedModel } from '../core/types.ts';
+import { PLAIN } from './fixtures/plain.ts';
 import { openStore, type Store } from './store.ts';
 import { openSupplies, type Supplies, type SuppliesOptions } from './supplies.ts';
 
@@ -18,7 +19,7 @@ type Place = { readonly root: string; readonly home: string; readonly store: Sto
 
 async function inPlace(body: (place: Place) => Promise<void>): Promise<void> {
   const root = mkdtempSync(join(tmpdir(), 'bkg-supplies-'));
-  const store = openStore(join(root, 'bkg.db'), { bootId: 'boot', seal: (text) => text });
+  const store = openStore(join(root, 'bkg.db'), { bootId: 'boot', secrets: PLAIN });
   const opened: Supplies[] = [];
   const [events, seen]: [string[], ObservedModel[]] = [[], []];
   const open = (more: Partial<SuppliesOptions> = {}): Supplies => {

@@ -1,0 +1,94 @@
+// Setting the first password: the page behind the one-time link, and what it sends.
+import { createHash } from 'node:crypto';
+import type { Json, PatchOperation } from '../../reconciler/index.ts';
+import { escapeToken } from '../../schema/pointer.ts';
+import type { Schema } from '../../schema/walk.ts';
+import { sameSecret } from '../access.ts';
+import { OWNER } from '../auth/somebody.ts';
+import { commit } from '../edit.ts';
+import { failure, refusalIn } from '../problem.ts';
+import { type Answer, type Call, type Route, TEXT, json, object, plain, route } from '../route.ts';
+import { hashFor, signInAs } from './auth.ts';
+
+const FORM = 'application/x-www-form-urlencoded';
+const TEXT_MAX = 1_000;
+const BODY: Schema = {
+  type: 'object', required: ['code', 'password'], additionalProperties: false,
+  properties: { code: { type: 'string', maxLength: TEXT_MAX, 'x-secret': true, description: 'Of the link.' }, password: { type: 'string', minLength: 1, maxLength: TEXT_MAX, 'x-secret': true, description: '10 characters at least, 72 bytes at most.' } },
+};
+
+const WORDS = {
+  en: { title: 'bkg: first start', hello: (user: string) => `Choose the password of ${user}.`, password: 'Password', again: 'Once more', go: 'Set it and sign in', over: 'The first password is set already. Sign in at', different: 'The two are not the same.', unfit: 'It needs 10 characters at least and may have 72 bytes at most.', note: 'Its hash goes into bkg.yaml; the password itself stands nowhere.' },
+  de: { title: 'bkg: erster Start', hello: (user: string) => `Wähle das Passwort von ${user}.`, password: 'Passwort', again: 'Noch einmal', go: 'Setzen und anmelden', over: 'Das erste Passwort ist schon gesetzt. Anmelden unter', different: 'Die beiden sind nicht gleich.', unfit: 'Es braucht mindestens 10 Zeichen und darf höchstens 72 Bytes haben.', note: 'Sein Hash kommt in bkg.yaml; das Passwort selbst steht nirgends.' },
+};
+
+const STYLE = 'body{font:16px/1.5 system-ui,sans-serif;max-width:24rem;margin:15vh auto;padding:0 1rem;color:#1c1c1e;background:#fafafa}label{display:block;margin:1rem 0}input{display:block;width:100%;box-sizing:border-box;font:inherit;padding:.5rem;margin-top:.25rem;border:1px solid #8e8e93;border-radius:.4rem}button{font:inherit;padding:.6rem 1rem;border:0;border-radius:.4rem;background:#1d4ed8;color:#fff;cursor:pointer}[role=alert]{color:#b91c1c}small{color:#55555a}@media(prefers-color-scheme:dark){body{color:#f2f2f7;background:#111113}input{background:#1c1c1e;color:inherit}small{color:#aeaeb2}[role=alert]{color:#f87171}}';
+const POLICY = `default-src 'none'; style-src 'sha256-${createHash('sha256').update(STYLE).digest('base64')}'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'`;
+
+const escaped = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
+const languageOf = (call: Call): keyof typeof WORDS => (/^\s*de\b/i.test(call.headers['accept-language'] ?? '') ? 'de' : 'en');
+
+function page(call: Call, o: { readonly user: string; readonly code: string | null; readonly wrong?: string; readonly status?: number }): Answer {
+  const language = languageOf(call);
+  const words = WORDS[language];
+  const wrong = o.wrong === undefined ? '' : `<p role="alert">${escaped(o.wrong)}</p>`;
+  const field = (name: string, label: string): string => `<label>${label}<input type="password" name="${name}" required minlength="10" autocomplete="new-password"></label>`;
+  const form = o.code === null ? `<p>${words.over} <a href="/">/</a>.</p>`
+    : `<p>${escaped(words.hello(o.user))}</p>${wrong}<form method="post" action="/auth/setup"><input type="hidden" name="code" value="${escaped(o.code)}"><input type="hidden" name="user" value="${escaped(o.user)}">${field('password', words.password)}${field('again', words.again)}<button>${words.go}</button></form><p><small>${words.note}</small></p>`;
+  const html = `<!doctype html>\n<html lang="${language}">\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n<title>${words.title}</title>\n<style>${STYLE}</style>\n<h1>${words.title}</h1>\n${form}\n</html>\n`;
+  return plain(html, { type: 'text/html; charset=utf-8', headers: { 'content-security-policy': POLICY }, status: o.status ?? 200 });
+}
+
+/** Sets the password of the first admin, for whoever knows the code. Throws a refusal. */
+async function set(call: Call, sent: { readonly code: string; readonly password: string }): Promise<string> {
+  const { access, reconciler } = call.house;
+  const { setup } = access;
+  const code = await setup.code();
+  if (code === null) throw failure({ status: 409, code: 'SetUpAlready', detail: 'An admin can sign in already, so the link is over. POST /auth/login signs in; `bkg user passwd NAME` on the machine sets another password.' });
+  if (!sameSecret(code, sent.code)) throw failure({ status: 403, code: 'SetupCodeWrong', detail: 'This is not the link of this start of bkg. It stands in the output of bkg; each start prints another one.' });
+  const { name, declared } = setup.user();
+  const value = { hash: await hashFor(sent.password) };
+  const at = `/users/${escapeToken(name)}`;
+  const add = (path: string, to: Json): PatchOperation => ({ op: 'add', path, value: to });
+  const operations = declared ? [add(`${at}/role`, 'admin'), add(`${at}/password`, value)] : [add(at, { role: 'admin', password: value })];
+  await commit({ ...call, who: OWNER, actor: { ...call.actor, name: 'setup' } }, { read: await reconciler.read(), change: { operations }, ifRevision: null }, false);
+  return name;
+}
+
+async function setByForm(call: Call): Promise<Answer> {
+  if (!call.fromOwnPage) throw failure({ status: 403, code: 'OriginForeign', detail: 'Open the link that bkg printed, and send its form.' });
+  const form = new URLSearchParams(call.body as string);
+  const sent = { code: form.get('code') ?? '', password: form.get('password') ?? '' };
+  const user = call.house.access.setup.user().name;
+  const again = (wrong: string): Answer => page(call, { user, code: sent.code, wrong, status: 422 });
+  if (form.get('again') !== sent.password) return again(WORDS[languageOf(call)].different);
+  try {
+    const { headers } = await signInAs(call, await set(call, sent));
+    return plain('', { status: 303, headers: { ...headers, location: '/' } });
+  } catch (error) {
+    const refusal = refusalIn(error);
+    if (refusal === null) throw error;
+    return again(refusal.code === 'PasswordUnfit' ? WORDS[languageOf(call)].unfit : refusal.detail);
+  }
+}
+
+async function setByJson(call: Call): Promise<Answer> {
+  const user = await set(call, call.body as { readonly code: string; readonly password: string });
+  return json({ user, message: 'The password is set. Sign in with POST /auth/login.' });
+}
+
+export const setupRoutes: readonly Route[] = [
+  route({
+    method: 'POST', path: '/auth/setup', scope: 'public', summary: 'Sets the first password, with the code of the link that bkg prints while no admin can sign in.', output: object({ user: TEXT }),
+    input: { 'application/json': { schema: BODY }, [FORM]: { schema: TEXT, text: true } }, run: (call) => (call.type === FORM ? setByForm(call) : setByJson(call)),
+  }),
+];
+
+/** For the port that serves pages. */
+export const setupPage: Route = route({
+  method: 'GET', path: '/setup', scope: 'public', summary: 'The page behind the one-time link.', query: { code: 'Of the link.' }, output: TEXT,
+  async run(call) {
+    const { setup } = call.house.access;
+    return page(call, { user: setup.user().name, code: (await setup.code()) === null ? null : call.query.get('code') ?? '' });
+  },
+});
