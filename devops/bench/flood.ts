@@ -1,31 +1,54 @@
-// A stranger who tries keys as fast as the machine lets him; says when he begins, and his rate when he is told to stop.
-import { randomBytes } from 'node:crypto';
-import { Pool } from 'undici';
+// A stranger who tries keys as fast as the machine lets him, on bare sockets; says when he begins, and his rate when he is told to stop.
+import { connect } from 'node:net';
+import { once } from 'node:events';
 
-const CONNECTIONS = 32;
+const CONNECTIONS = 16;
+/** Requests on the way at once on each connection. */
+const AHEAD = 16;
 const SECRET_LENGTH = 43;
+/** So many a second and no more: what is asked for is the rate of the attack, not of the machine. */
+const RATE = 12_000;
+const TURN_MS = 10;
+const REFUSED = 'HTTP/1.1 4';
+const LET_IN = 'HTTP/1.1 2';
 
 const [url = '', prefix = ''] = process.argv.slice(2);
-const pool = new Pool(url, { connections: CONNECTIONS, pipelining: 8 });
-let going = true;
-let tried = 0;
+const { hostname, port } = new URL(url);
+let sent = 0;
+let answered = 0;
+let allowed = 0;
 
 /** Another secret each time: none is known to be wrong yet. */
-const wrongKey = (): string => prefix + randomBytes(SECRET_LENGTH).toString('base64').replace(/[^A-Za-z0-9]/g, 'x').slice(0, SECRET_LENGTH);
+const request = (): string => `GET /v1/models HTTP/1.1\r\nhost: ${hostname}:${port}\r\nauthorization: Bearer ${prefix}${String((sent += 1)).padStart(SECRET_LENGTH, 'x')}\r\n\r\n`;
 
-async function tryKeys(): Promise<void> {
-  while (going) {
-    const { statusCode, body } = await pool.request({ path: '/v1/models', method: 'GET', headers: { authorization: `Bearer ${wrongKey()}` } });
-    await body.dump();
-    if (statusCode !== 401 && statusCode !== 429) throw new Error(`a wrong key got ${statusCode}`);
-    tried += 1;
-  }
+async function openStream(): Promise<{ readonly fill: () => void }> {
+  const socket = connect(Number(port), hostname);
+  await once(socket, 'connect');
+  let waiting = 0;
+  // The end of a chunk that may be the beginning of a status line; too short to hold one.
+  let tail = '';
+  socket.setEncoding('latin1').on('data', (chunk: string) => {
+    const text = tail + chunk;
+    const found = text.split(REFUSED).length - 1;
+    if (text.includes(LET_IN)) throw new Error('a wrong key was let in');
+    tail = text.slice(1 - REFUSED.length);
+    waiting -= found;
+    answered += found;
+  });
+  return {
+    fill() {
+      let batch = '';
+      for (; waiting < AHEAD && sent < allowed; waiting += 1) batch += request();
+      if (batch !== '') socket.write(batch);
+    },
+  };
 }
 
+const streams = await Promise.all(Array.from({ length: CONNECTIONS }, openStream));
 const began = performance.now();
-process.on('message', () => {
-  going = false;
-  process.send?.(tried / ((performance.now() - began) / 1000), () => process.exit(0));
-});
+setInterval(() => {
+  allowed = (performance.now() - began) / 1000 * RATE;
+  for (const stream of streams) stream.fill();
+}, TURN_MS);
+process.on('message', () => { process.send?.(answered / ((performance.now() - began) / 1000), () => process.exit(0)); });
 process.send?.('begun');
-await Promise.all(Array.from({ length: CONNECTIONS * 8 }, tryKeys));
