@@ -32,6 +32,17 @@ keys:
 const value = parse(TEXT) as Json;
 const ops = (...operations: PatchOperation[]): ReturnType<typeof unmask> => unmask(operations, value, declaredSchema);
 
+test('no way of copies within one patch, and no test, tells what a sensitive place holds', () => {
+  const copies = ops(
+    { op: 'add', path: '/plugins/zz', value: {} }, { op: 'copy', from: '/keys/ci', path: '/plugins/zz/env' }, { op: 'copy', from: '/plugins/zz', path: '/models/zz' },
+    { op: 'copy', from: '/models/zz/env/hash', path: '/keys/ci/name' }, { op: 'remove', path: '/models/zz' }, { op: 'remove', path: '/plugins/zz' },
+  );
+  assert.ok(copies.problems.length > 0 && copies.problems.every(({ code }) => code === 'SecretMoved'), JSON.stringify(copies.problems));
+  assert.is(ops({ op: 'test', path: '/plugins/echo/env/TOKEN', value: 'hunter2' }).problems[0]?.code, 'SecretMoved');
+  assert.is(ops({ op: 'test', path: '/plugins/echo/env', value: { TOKEN: 'hunter2', PLAIN: '***' } }).problems[0]?.code, 'SecretMoved');
+  assert.equal(ops({ op: 'test', path: '/plugins/echo/config/size', value: 3 }).problems, []);
+});
+
 test('a masked value keeps what stands there', () => {
   assert.equal(ops({ op: 'replace', path: '/plugins/echo/env/TOKEN', value: '***' }), { operations: [], problems: [] });
   assert.equal(ops({ op: 'add', path: '/plugins/echo/env', value: { TOKEN: '***', NEW: '${env:NEW}' } }).operations, [

@@ -56,6 +56,11 @@ function* leavesOf(value: Json, at = ''): Generator<string> {
   else yield at;
 }
 
+/** Whether the answer to a test would tell a secret. */
+function testsSecret({ path, value }: { readonly path: string; readonly value: Json }, root: Schema): boolean {
+  return [...leavesOf(value)].some((leaf) => isSecret(path + leaf, root) && lookUp(value, leaf) !== MASK);
+}
+
 export type Unmasked = { readonly operations: readonly PatchOperation[]; readonly problems: readonly Problem[] };
 
 const overlaps = (a: string, b: string): boolean => a === b || a.startsWith(`${b}/`) || b.startsWith(`${a}/`);
@@ -79,7 +84,12 @@ export function unmask(operations: readonly PatchOperation[], current: Json, roo
   const kept: PatchOperation[] = [];
   for (const operation of operations) {
     if (operation.op === 'remove') kept.push(operation);
-    else if ('from' in operation) {
+    else if ('from' in operation && kept.some((other) => overlaps(other.path, operation.from))) {
+      // What it was made of is no longer told by its place.
+      context.problems.push(problem('SecretMoved', operation.path, { message: `${labelOf(operation.from)} is changed by this very patch, so it cannot be told whether a secret would become visible.`, hint: 'Copy from what stands in the file, or send the value itself.' }));
+    } else if (operation.op === 'test' && testsSecret(operation, root)) {
+      context.problems.push(problem('SecretMoved', operation.path, { message: `${labelOf(operation.path)} is sensitive: a test would tell what it is.`, hint: `Send ${MASK} for it, or use If-Match.` }));
+    } else if ('from' in operation) {
       const leaves = [...leavesOf(lookUp(current, operation.from) ?? null)];
       const shown = leaves.find((leaf) => isSecret(operation.from + leaf, root) && !isSecret(operation.path + leaf, root));
       // What was none becomes a secret in plain text by the place it is put in.

@@ -19,14 +19,15 @@ let running = 0;
 async function inTurn<Result>(work: () => Promise<Result>): Promise<Result | Busy> {
   if (running >= AT_ONCE) {
     if (waiting.length >= WAITING_MAX) return { busy: true };
+    // Whoever ends hands over the turn, so that nobody comes in between.
     await new Promise<void>((resolve) => { waiting.push(resolve); });
-  }
-  running += 1;
+  } else running += 1;
   try {
     return await work();
   } finally {
-    running -= 1;
-    waiting.shift()?.();
+    const next = waiting.shift();
+    if (next === undefined) running -= 1;
+    else next();
   }
 }
 

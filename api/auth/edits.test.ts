@@ -18,7 +18,7 @@ const BEFORE = {
 const person = (name: string, role: Role): Somebody => ({ kind: 'user', name, user: name, key: null, grants: [ROLES[role]], plugins: null });
 const DEV = person('dev', 'developer');
 const RO = person('ro', 'readonly');
-const holding = (scopes: readonly string[], more: Partial<Somebody> = {}): Somebody => ({ kind: 'key', name: 'key k', user: 'root', key: { id: 'k' } as DesiredKey, grants: [ROLES.admin, scopes], plugins: null, ...more });
+const holding = (scopes: readonly string[], more: Partial<Somebody> = {}): Somebody => ({ kind: 'key', name: 'key k', user: 'root', key: { id: 'k', expires: null, limits: { requestsPerMinute: null, tokensPerMinute: null, concurrent: null } } as DesiredKey, grants: [ROLES.admin, scopes], plugins: null, ...more });
 
 /** As a merge patch (RFC 7396) says: null removes. */
 function merged(file: Json, patch: Json): Json {
@@ -74,6 +74,22 @@ test('nobody gives more than they have', () => {
   refused(people, { users: { root: { password: { hash: HASH.replace('aa', 'bb') } } } }, '/users/root');
   refused(people, { users: { root: null } }, '/users/root');
   refused(holding(['users.write']), { users: { spy: { role: 'readonly', password: { env: 'HF_TOKEN' } } } }, '/users/spy/password/env');
+});
+
+test('a key makes none that outlives it or may ask more often', () => {
+  const limits = { requestsPerMinute: 60, tokensPerMinute: null, concurrent: null };
+  const bound = holding(['keys.write', 'llm.chat', 'users.write'], { key: { id: 'k', expires: Date.parse('2027-01-01T00:00:00Z'), limits } as DesiredKey });
+  const made = (more: JsonObject): Json => ({ keys: { new: { user: 'root', scopes: ['llm.chat'], hash: HASH, ...more } } });
+  refused(bound, made({ limits: { requestsPerMinute: 60 } }), '/keys/new/expires');
+  refused(bound, made({ expires: '2028-01-01', limits: { requestsPerMinute: 60 } }), '/keys/new/expires');
+  refused(bound, made({ expires: '2026-12-01' }), '/keys/new/limits/requestsPerMinute');
+  refused(bound, made({ expires: '2026-12-01', limits: { requestsPerMinute: 61 } }), '/keys/new/limits/requestsPerMinute');
+  allowed(bound, made({ expires: '2026-12-01', limits: { requestsPerMinute: 10 } }));
+});
+
+test('what comes along is no way to other files of the machine', () => {
+  allowed(DEV, { models: { x: { source: 'bundled:models/mini/bkg-mini.gguf' } } });
+  for (const source of ['bundled:/etc/shadow', 'bundled:../../etc/shadow']) refused(DEV, { models: { x: { source } } }, '/models/x/source');
 });
 
 test('who reaches one plugin reaches no other by an edit', () => {

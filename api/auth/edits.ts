@@ -1,5 +1,5 @@
 // Whether somebody may make an edit: by the places that differ before and after it, whatever words it was sent in.
-import { differences, type Json, type JsonObject, type Place, type Problem } from '../../reconciler/index.ts';
+import { differences, type DesiredKey, type Json, type JsonObject, type Place, type Problem } from '../../reconciler/index.ts';
 import { labelOf, pointerOf, tokensOf } from '../../schema/pointer.ts';
 import { EVERYTHING, ROLES, type Role } from '../../schema/scopes.ts';
 import { may, mayGive, type Somebody } from './somebody.ts';
@@ -15,7 +15,7 @@ const textsOf = (value: Json | undefined): readonly string[] => (Array.isArray(v
 
 /** Whether it reads the environment or the disk of the machine. */
 function hasReference(value: Json | undefined): boolean {
-  if (typeof value === 'string') return /(?<!\$)\$\{env/.test(value) || value.startsWith('file:');
+  if (typeof value === 'string') return /(?<!\$)\$\{env/.test(value) || value.startsWith('file:') || /^bundled:(?:\/|.*\.\.)/.test(value);
   return typeof value === 'object' && value !== null && Object.values(value).some((item) => hasReference(item as Json));
 }
 
@@ -57,12 +57,25 @@ function beyond(who: Somebody, before: Json, after: Json): readonly Problem[] {
   });
 }
 
+/** What of a key reaches further than the key that makes it: its end, or a limit. */
+function outlives(own: DesiredKey, made: Json): string | null {
+  const ends = at(made, 'expires');
+  if (own.expires !== null && (typeof ends !== 'string' || Date.parse(ends) > own.expires)) return 'expires';
+  const wider = Object.entries(own.limits ?? {}).find(([name, most]) => {
+    const limit = at(made, 'limits', name);
+    return most !== null && (typeof limit !== 'number' || limit > most);
+  });
+  return wider === undefined ? null : `limits/${wider[0]}`;
+}
+
 function keyBeyond(who: Somebody, pointer: string, o: { readonly name: string; readonly states: readonly (Json | undefined)[]; readonly before: Json; readonly after: Json }): readonly Problem[] {
   const owners = o.states.flatMap((key) => (key === undefined ? [] : [at(key, 'user')]));
   const foreign = owners.find((owner) => owner !== who.user);
   if (foreign !== undefined && !may(who, 'users.write')) return [problem(pointer, `${who.name} may not make, change or revoke the key ${o.name} of ${String(foreign)}.`, 'Without the scope users.write keys are those of oneself.')];
   const most = o.states.flatMap((key) => textsOf(at(key, 'scopes'))).find((scope) => !mayGive(who, scope));
   if (most !== undefined) return [problem(pointer, `${who.name} may not make, change or revoke the key ${o.name}: it has the scope ${most}, which ${who.name} does not have.`, 'Nobody gives more than they have.')];
+  const longer = who.key === null || o.states[1] === undefined ? null : outlives(who.key, o.states[1]);
+  if (longer !== null) return [problem(`${pointer}/${longer}`, `${who.name} may not make the key ${o.name} less bound than itself: ${longer}.`, 'Nobody gives more than they have.')];
   const reached = at(o.states[1], 'plugins');
   const far = who.plugins !== null && o.states[1] !== undefined && (reached === undefined || textsOf(reached).some((plugin) => !who.plugins!.includes(plugin)));
   return far ? [problem(`${pointer}/plugins`, `${who.name} reaches only ${who.plugins!.join(', ')}, so the key ${o.name} may reach no other plugin.`, `Set plugins: [${who.plugins!.join(', ')}].`)] : [];

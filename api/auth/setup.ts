@@ -10,8 +10,9 @@ const FIRST_ADMIN = 'admin';
 export type Setup = ReturnType<typeof openSetup>;
 
 export function openSetup(o: { readonly reconciler: Pick<Reconciler, 'snapshot'>; readonly passwords: Pick<Passwords, 'canSignIn'> }) {
-  // Another one at each start; nobody has to keep it.
-  const code = randomBytes(CODE_BYTES).toString('base64url');
+  // Another one at each start, and after it was used; nobody has to keep it.
+  const made = (): string => randomBytes(CODE_BYTES).toString('base64url');
+  let code = made();
   const admins = () => o.reconciler.snapshot().desired.users.filter((user) => user.role === 'admin');
   return {
     /** The code of the link; null once an admin can sign in. */
@@ -19,6 +20,8 @@ export function openSetup(o: { readonly reconciler: Pick<Reconciler, 'snapshot'>
       const able = await Promise.all(admins().map((user) => o.passwords.canSignIn(user)));
       return able.includes(true) ? null : code;
     },
+    /** It was used: the next one is told at the next start. */
+    burn: (): void => { code = made(); },
     /** Whose password it sets, and whether anybody of that name is declared already. */
     user(): { readonly name: string; readonly declared: boolean } {
       const name = admins()[0]?.name ?? FIRST_ADMIN;

@@ -7,7 +7,7 @@ import { badPassword } from '../auth/passwords.ts';
 import { REFRESH_MS, type Signed } from '../auth/sessions.ts';
 import { OWNER } from '../auth/somebody.ts';
 import { commit } from '../edit.ts';
-import { failure } from '../problem.ts';
+import { failure, refusalIn } from '../problem.ts';
 import { ANY, type Answer, type Call, type Route, TEXT, json, object, route } from '../route.ts';
 import type { Schema } from '../../schema/walk.ts';
 import { escapeToken } from '../../schema/pointer.ts';
@@ -71,7 +71,8 @@ async function login(call: Call): Promise<Answer> {
   const { access, reconciler } = call.house;
   if (cookie && !call.fromOwnPage) throw foreign();
   const found = await access.passwords.check(user, password, call.actor.address ?? undefined).catch((error: unknown) => {
-    // Whoever types the password where the name belongs must not find it in the log.
+    // Who is told to wait has tried nothing; and whoever types the password where the name belongs must not find it in the log.
+    if (refusalIn(error)?.status !== 401) throw error;
     const known = reconciler.snapshot().desired.users.some(({ name }) => name === user) ? user : 'unknown';
     reconciler.audit({ actor: known, source: call.actor.source, address: call.actor.address ?? null, action: 'login', target: known, outcome: 'refused' });
     throw error;
@@ -87,7 +88,8 @@ async function refresh(call: Call): Promise<Answer> {
   const token = given ?? cookie;
   if (token === null) throw failure({ status: 401, code: 'TokenMissing', detail: 'Send {"refresh_token": …}, or the cookie that POST /auth/login set.' });
   const { signed, row } = await access.sessions.renew(token).catch((error: unknown) => {
-    reconciler.audit({ actor: 'nobody', source: call.actor.source, address: call.actor.address ?? null, action: 'login.refresh', target: token.split('.')[0]!.slice(0, NAME_MAX), outcome: 'refused' });
+    // Of a token that nobody made nothing is known: it may be a key or a password.
+    if (refusalIn(error)?.code === 'RefreshReused') reconciler.audit({ actor: 'nobody', source: call.actor.source, address: call.actor.address ?? null, action: 'login.refresh', target: token.split('.')[0]!, outcome: 'refused' });
     throw error;
   });
   // The user may have gone, or have another password since.

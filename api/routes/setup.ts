@@ -48,6 +48,9 @@ async function set(call: Call, sent: { readonly code: string; readonly password:
   if (!sameSecret(code, sent.code)) throw failure({ status: 403, code: 'SetupCodeWrong', detail: 'This is not the link of this start of bkg. It stands in the output of bkg; each start prints another one.' });
   const { name, declared } = setup.user();
   const value = { hash: await hashFor(sent.password) };
+  // Of two at once the first has used it.
+  if (code !== (await setup.code())) throw failure({ status: 409, code: 'SetUpAlready', detail: 'Somebody has just set the password with this link.' });
+  setup.burn();
   const at = `/users/${escapeToken(name)}`;
   const add = (path: string, to: Json): PatchOperation => ({ op: 'add', path, value: to });
   const operations = declared ? [add(`${at}/role`, 'admin'), add(`${at}/password`, value)] : [add(at, { role: 'admin', password: value })];

@@ -168,7 +168,10 @@ export function dataPlane(options: GatewayOptions): Gateway {
     const caller = route.grants.length === 0 || route.incarnation === null ? null
       : callers.begin({ identity: serving.identity, through: [], address: serving.request.socket.remoteAddress ?? null }, { plugin: route.plugin, incarnation: route.incarnation });
     const to = caller === null ? upstream : { ...upstream, headers: [...upstream.headers, CALLER_HEADER, caller.name] };
+    let over = false;
+    let unwatched = (): void => undefined;
     const cut = forward(pools.of(upstream), { upstream: to, body: body.bytes, accept: serving.request.headers.accept, stripUsage: body.stripUsage, response, headers }, (how) => {
+      over = true;
       unwatched();
       caller?.end();
       // Nobody listens there any more, and nothing was lost: the successor answers. Still the same request, counted once.
@@ -178,7 +181,8 @@ export function dataPlane(options: GatewayOptions): Gateway {
       note(handed, { status, usage: how.usage, latency_ms: performance.now() - begun });
       if (how.kind === 'failed' || how.kind === 'cut') writeError(response, how.error, how.inEvents);
     });
-    const unwatched = watched(handed, cut);
+    // It may have ended already, before anybody could watch it.
+    if (!over) unwatched = watched(handed, cut);
   }
 
   const watched = ({ serving, choice }: Handed, cut: (error: ApiError) => void): (() => void) =>

@@ -30,7 +30,7 @@ export type Running = {
   /** What this declaration would lead to now; of one that is known in part, what it does not name stays. */
   readonly outlook: (desired: Desired, partial?: boolean) => Outlook;
   /** Takes from people at once what an edit that could not be written would take. */
-  readonly deny: (told: Json, actor: PatchRequest['actor']) => Promise<readonly Denial[]>;
+  readonly deny: (told: Json, actor: PatchRequest['actor'], before: Json | null) => Promise<readonly Denial[]>;
   /** Writes and takes in; null when nothing was written. Ends once the machine has been looked at with it. */
   readonly take: (checked: Checked, actor: PatchRequest['actor'], write: () => Promise<boolean>) => Promise<InForce | null>;
 };
@@ -82,7 +82,9 @@ async function attempt(options: ChangeOptions, request: PatchRequest): Promise<P
   if (!edited.ok) return { ok: false, code: 'Refused', problems: [edited.problem], denied: await deniedOver(options, request, now) };
   const next = revisionOf(edited.text);
   const found = await desire(edited.text, next, options);
-  const forbidden = found.value === null ? [] : request.judge?.(before.value, found.value) ?? [];
+  // Of a file that is no good nobody may take what is in force by leaving it out.
+  const judged = found.value === null ? [] : [before.value, ...(now === null || now.file.valid ? [] : [now.value])];
+  const forbidden = judged.flatMap((value) => request.judge?.(value, found.value!) ?? []);
   if (forbidden.length > 0) return { ok: false, code: 'Forbidden', problems: forbidden };
   if (found.desired === null || hasErrors(found.problems)) return { ok: false, code: 'Invalid', problems: found.problems, denied: await deniedOver(options, request, now) };
   const outlook = running === null || now === null ? NOTHING : running.outlook(now.desired, now.partial);
@@ -96,7 +98,7 @@ async function attempt(options: ChangeOptions, request: PatchRequest): Promise<P
     written = await commit({ path: options.config, expectRevision: revision, text: edited.text, journalFolder: options.journalFolder });
     return written.ok;
   };
-  const deny = async (): Promise<readonly string[]> => (found.told === null || running === null ? [] : await running.deny(found.told, request.actor)).map(said);
+  const deny = async (): Promise<readonly string[]> => (found.told === null || running === null ? [] : await running.deny(found.told, request.actor, null)).map(said);
   const taken = running === null ? (await write(), null) : await running.take({ text: edited.text, revision: next, found }, request.actor, write).catch(async (error: unknown) => {
     // A full or broken disk keeps nobody's rights alive.
     await deny();
@@ -125,7 +127,7 @@ async function deniedOver({ running }: ChangeOptions, request: PatchRequest, now
     value = applied.value;
   }
   if ((request.judge?.(now.value, value as Json) ?? []).length > 0) return [];
-  return (await running.deny(value as Json, request.actor)).map(said);
+  return (await running.deny(value as Json, request.actor, now.value)).map(said);
 }
 
 const refusalOf = (written: Committed | null): Exclude<Committed, { readonly ok: true }> | null => (written === null || written.ok ? null : written);

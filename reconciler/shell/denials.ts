@@ -21,9 +21,11 @@ export function openDenials({ store, base, event }: DenialsOptions) {
   };
   return {
     all: (): readonly Denied[] => denied,
-    /** What a file that is not in force takes from the people that are. Returns all of it; what is new is told. */
-    take(people: People, told: Json, source: Denied['source']): readonly Denial[] {
-      const taken = takenAway(people, told, base);
+    /** What a file that is not in force takes from the people that are: all of it, or what it takes more than `before`. What is new is told. */
+    take(people: People, told: Json, source: Denied['source'], before: Json | null = null): readonly Denial[] {
+      // Values as typed take what stands there as a reference; only what the edit itself takes is meant.
+      const already = before === null ? [] : takenAway(people, before, base);
+      const taken = takenAway(people, told, base).filter((denial) => !already.some((one) => isDeepStrictEqual(one, denial)));
       const fresh = taken.map((denial): Denied => ({ ...denial, source })).filter((denial) => !denied.some((known) => isDeepStrictEqual(known, denial)));
       if (fresh.length > 0) keep([...denied, ...fresh]);
       for (const denial of fresh) event('Denied', `${denial.kind}/${denial.id}`, `${inWords(denial)}, though the file in force says otherwise`);

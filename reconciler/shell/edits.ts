@@ -32,8 +32,8 @@ export function openEdits(options: EditsOptions) {
         await new Promise((resolve) => { setTimeout(resolve, Math.max(1, (now.lookAgain ?? 0) - monotonic_ms())); });
       }
     },
-    async deny(told, actor) {
-      const denied = inForce.deny(told);
+    async deny(told, actor, before) {
+      const denied = inForce.deny(told, before);
       await options.taken();
       for (const denial of denied) options.audit({ actor: actor.name, source: actor.source, address: actor.address ?? null, action: `${denial.kind}.deny`, target: denial.id });
       return denied;

@@ -208,8 +208,8 @@ export function openInForce(options: InForceOptions) {
       return problems;
     }),
     /** Takes from the people in force what an edit that could not be written would take. Returns what that is. */
-    deny: (told: Json): readonly Denial[] => {
-      const taken = denials.take(known().declared, told, 'api');
+    deny: (told: Json, before: Json | null): readonly Denial[] => {
+      const taken = denials.take(known().declared, told, 'api', before);
       current = bound(known());
       return taken;
     },
