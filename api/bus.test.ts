@@ -54,6 +54,15 @@ test('a call goes to another plugin, with that plugin’s bearer', async () => {
   assert.is((await call('/invoke/llm.chat', { body: '{' })).body['code'], 'MalformedJson');
 });
 
+test('a plugin that is bound to a key asks no more often than the key may', async () => {
+  const key = { id: 'slow', name: null, user: 'anna', scopes: ['llm.chat'], within: [], hash: 'h', previous: null, expires: null, limits: { requestsPerMinute: 1, tokensPerMinute: null, concurrent: null }, plugins: null };
+  const [caller, ...others] = plugins(['llm.chat']);
+  doors.show({ plugins: [{ ...caller!, key: 'slow' }, ...others], users: [{ name: 'anna', role: 'admin', password: null }], keys: [key] });
+  assert.is((await call('/invoke/llm.chat')).status, 200);
+  const second = await call('/invoke/llm.chat');
+  assert.equal([second.status, second.body['code'], second.headers['retry-after'] !== undefined], [429, 'RateLimited', true]);
+});
+
 test('what is not granted names the line that grants it', async () => {
   doors.show({ plugins: plugins(['repo.read']) });
   const reply = await call('/invoke/llm.chat');

@@ -54,8 +54,9 @@ export async function invoke(order: InvokeOrder, response: ServerResponse): Prom
   const capability = capabilityOf(route, order.capability);
   const problems = capability.input === null ? [] : validateConfig(capability.input, order.input, '');
   if (problems.length > 0) throw failure({ status: 422, code: 'InputInvalid', detail: `The input of ${order.capability} is not what ${plugin} takes: ${problems[0]!.message}`, problems });
-  // Whom a plugin calls on for is counted in with the call that it answers, and may have no second one at once.
-  const quota = order.behind.through.length === 0 ? order.access.quotas.admit(who.key) : order.access.quotas.within(who.key);
+  // Whoever began is counted; whom a plugin calls on for is counted in with the call that it answers, and may have no second one at once.
+  const begins = order.behind.through.length === (order.behind.identity === null ? 1 : 0);
+  const quota = begins ? order.access.quotas.admit(who.key) : order.access.quotas.within(who.key);
   if (!quota.ok) throw tooMany(quota);
   const admission = admit({ plugin, capability, limits: route.limits });
   if (!admission.ok) {

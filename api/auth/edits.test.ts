@@ -1,6 +1,7 @@
 // Which edits somebody may make: by what differs, so that no way of writing it goes around.
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { merged } from '../../schema/fixtures/merged.ts';
 import type { DesiredKey, Json, JsonObject } from '../../reconciler/index.ts';
 import { ROLES, type Role } from '../../schema/scopes.ts';
 import { judgeEdit } from './edits.ts';
@@ -20,14 +21,6 @@ const DEV = person('dev', 'developer');
 const RO = person('ro', 'readonly');
 const holding = (scopes: readonly string[], more: Partial<Somebody> = {}): Somebody => ({ kind: 'key', name: 'key k', user: 'root', key: { id: 'k', expires: null, limits: { requestsPerMinute: null, tokensPerMinute: null, concurrent: null } } as DesiredKey, grants: [ROLES.admin, scopes], plugins: null, ...more });
 
-/** As a merge patch (RFC 7396) says: null removes. */
-function merged(file: Json, patch: Json): Json {
-  if (!isMap(patch)) return patch;
-  const before = isMap(file) ? file : {};
-  const kept = Object.entries({ ...before, ...patch }).filter(([name]) => patch[name] !== null);
-  return Object.fromEntries(kept.map(([name, value]) => [name, Object.hasOwn(patch, name) ? merged(before[name] ?? null, value) : value]));
-}
-const isMap = (value: Json): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value);
 const places = (who: Somebody, patch: Json): readonly string[] => judgeEdit(who, BEFORE, merged(BEFORE, patch)).map((problem) => problem.pointer);
 const allowed = (who: Somebody, patch: Json): void => assert.equal(places(who, patch), []);
 const refused = (who: Somebody, patch: Json, pointer: string): void => assert.ok(places(who, patch).includes(pointer), `${pointer} among ${JSON.stringify(places(who, patch))}`);

@@ -4,7 +4,7 @@ import { allows, holds, EVERYTHING, ROLES } from '../../schema/scopes.ts';
 import type { Refusal } from '../problem.ts';
 
 export type Somebody = {
-  /** owner: holds the admin token on this machine. setup: has nothing but the right to begin. */
+  /** owner: holds the admin token, on this machine. */
   readonly kind: 'owner' | 'user' | 'key' | 'plugin';
   /** `admin.token`, `anna`, `key ci`, `plugin mine`: for audit and usage. */
   readonly name: string;

@@ -29,9 +29,13 @@ const PASSWORD: Schema = { type: 'string', minLength: 1, maxLength: PASSWORD_MAX
 const NEW_USER: Schema = { type: 'object', required: ['name', 'role'], additionalProperties: false, properties: { name: ID, role: ROLE, password: PASSWORD } };
 const USER_CHANGE: Schema = { type: 'object', minProperties: 1, additionalProperties: false, properties: { role: ROLE, password: NULLABLE(PASSWORD) } };
 
-async function userView(call: Call, user: DesiredUser): Promise<JsonObject> {
+/** When each was first seen and last used, looked up once for a whole list. */
+type Seen = ReadonlyMap<string, { readonly createdAt: string; readonly lastUsedAt: string | null }>;
+const seenOf = (call: Call, what: 'user' | 'key'): Seen => new Map(call.house.reconciler.seen(what).map((one) => [one.id, one]));
+
+async function userView(call: Call, user: DesiredUser, all = seenOf(call, 'user')): Promise<JsonObject> {
   const { access, reconciler } = call.house;
-  const seen = reconciler.seen('user').find(({ id }) => id === user.name);
+  const seen = all.get(user.name);
   const { keys } = reconciler.snapshot().desired;
   return {
     name: user.name, role: user.role, password: user.password?.kind ?? null, canSignIn: await access.passwords.canSignIn(user), sessions: access.sessions.list(user.name).length,
@@ -122,14 +126,18 @@ const KEY_CHANGE: Schema = { type: 'object', minProperties: 1, additionalPropert
 type KeyFields = { readonly [name in keyof typeof FIELDS]?: Json };
 const stamp = (at: number | null): string | null => (at === null ? null : new Date(at).toISOString());
 
-function keyView(call: Call, key: DesiredKey): JsonObject {
-  const { reconciler } = call.house;
-  const seen = reconciler.seen('key').find(({ id }) => id === key.id);
+function keyView(call: Call, key: DesiredKey, all = seenOf(call, 'key')): JsonObject {
+  const seen = all.get(key.id);
   const now = Date.now();
   return {
     id: key.id, name: key.name, user: key.user, scopes: key.scopes, plugins: key.plugins, limits: key.limits, expires: stamp(key.expires), expired: key.expires !== null && key.expires <= now,
     previousUntil: key.previous !== null && key.previous.until > now ? stamp(key.previous.until) : null, createdAt: seen?.createdAt ?? null, lastUsedAt: seen?.lastUsedAt ?? null,
   };
+}
+
+function keyList(call: Call): Answer {
+  const seen = seenOf(call, 'key');
+  return json({ keys: call.house.reconciler.snapshot().desired.keys.map((key) => keyView(call, key, seen)) });
 }
 
 function keyOf(call: Call): DesiredKey {
@@ -216,13 +224,16 @@ const body = (schema: Schema): Route['input'] => ({ 'application/json': { schema
 export const peopleRoutes: readonly Route[] = [
   route({
     method: 'GET', path: USERS, scope: 'users.read', summary: 'Everybody who is declared.', output: object({ users: list(USER) }),
-    run: async (call) => json({ users: await Promise.all(call.house.reconciler.snapshot().desired.users.map((user) => userView(call, user))) }),
+    async run(call) {
+      const seen = seenOf(call, 'user');
+      return json({ users: await Promise.all(call.house.reconciler.snapshot().desired.users.map((user) => userView(call, user, seen))) });
+    },
   }),
   route({ method: 'POST', path: USERS, scope: 'users.write', summary: 'Declares a user, with the hash of the password.', query: DRY, output: USER, input: body(NEW_USER), run: addUser }),
   route({ method: 'GET', path: `${USERS}/{name}`, scope: 'users.read', summary: 'One user.', output: USER, run: async (call) => json(await userView(call, userOf(call))) }),
   ...(['PUT', 'PATCH'] as const).map((method) => route({ method, path: `${USERS}/{name}`, scope: 'users.write', summary: 'Changes role or password; another password ends every session of the user.', query: FORCE, output: USER, input: body(USER_CHANGE), run: changeUser })),
   route({ method: 'DELETE', path: `${USERS}/{name}`, scope: 'users.write', summary: 'Removes a user: sessions and keys of theirs are refused from the next request on.', query: FORCE, output: object({ name: TEXT, removed: ANY }), run: removeUser }),
-  route({ method: 'GET', path: KEYS, scope: 'keys.read', summary: 'Every API key, without its secret.', output: object({ keys: list(KEY) }), run: (call) => json({ keys: call.house.reconciler.snapshot().desired.keys.map((key) => keyView(call, key)) }) }),
+  route({ method: 'GET', path: KEYS, scope: 'keys.read', summary: 'Every API key, without its secret.', output: object({ keys: list(KEY) }), run: keyList }),
   route({ method: 'POST', path: KEYS, scope: 'keys.write', summary: 'Makes an API key. `key` in the answer is the secret: it is told this once.', query: DRY, output: object({ id: TEXT, key: TEXT, scopes: list(TEXT) }), input: body(NEW_KEY), run: mint }),
   route({ method: 'GET', path: `${KEYS}/{id}`, scope: 'keys.read', summary: 'One API key, without its secret.', output: KEY, run: (call) => json(keyView(call, keyOf(call))) }),
   route({ method: 'PUT', path: `${KEYS}/{id}`, scope: 'keys.write', summary: 'Sets name, scopes, expiry, limits and plugins of a key; what is not sent goes, its secret stays.', query: DRY, output: KEY, input: body({ ...KEY_CHANGE, required: ['scopes'] }), run: (call) => changeKey(call, true) }),

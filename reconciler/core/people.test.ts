@@ -1,8 +1,9 @@
 // People as declared, and what a file that is not in force takes from them: it only ever takes.
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import { merged } from '../../schema/fixtures/merged.ts';
 import { applyDenials, instantOf, inWords, lasting, resolvePeople, takenAway, type Denied, type People } from './people.ts';
-import type { Json, JsonObject } from './types.ts';
+import type { Json } from './types.ts';
 
 const test = suite('people');
 const BASE = { configFolder: '/etc/bkg', installation: '/opt/bkg' };
@@ -16,14 +17,6 @@ const FILE = {
 };
 const NOW: People = resolvePeople(FILE, BASE);
 
-/** As a merge patch (RFC 7396) says: null removes. */
-function merged(file: Json, patch: Json): Json {
-  if (!isMap(patch)) return patch;
-  const before = isMap(file) ? file : {};
-  const kept = Object.entries({ ...before, ...patch }).filter(([name]) => patch[name] !== null);
-  return Object.fromEntries(kept.map(([name, value]) => [name, Object.hasOwn(patch, name) ? merged(before[name] ?? null, value) : value]));
-}
-const isMap = (value: Json): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value);
 const told = (patch: Json): Json => merged(FILE, patch);
 const denied = (file: Json, source: Denied['source'] = 'file'): readonly Denied[] => takenAway(NOW, file, BASE).map((denial) => ({ ...denial, source }));
 const left = (file: Json): People => applyDenials(NOW, denied(file));

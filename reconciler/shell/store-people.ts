@@ -59,10 +59,13 @@ function mirrorRows(db: Database.Database, { later, hashId }: { readonly later: 
     for (const { name, role } of people.users) user.run({ name, role, at });
     for (const one of people.keys) key.run({ id: one.id, name: one.name, user: one.user, hashId: hashId(one.hash), scopes: one.scopes.join(' '), at });
   });
+  const note = (what: 'user' | 'key', id: string, at: string): void => { (what === 'key' ? usedKey : usedUser).run(at, id); };
   type Seen = { readonly id: string; readonly createdAt: string; readonly lastUsedAt: string | null };
   return {
     mirror: (people: People): void => { later.write('people', () => mirror.immediate(people, new Date().toISOString())); },
-    used: (what: 'user' | 'key', id: string, at: string): void => { later.write(`used ${what} ${id}`, () => (what === 'key' ? usedKey : usedUser).run(at, id)); },
+    /** Within a transaction of somebody else's. */
+    note,
+    used: (what: 'user' | 'key', id: string, at: string): void => { later.write(`used ${what} ${id}`, () => note(what, id, at)); },
     /** When each was first seen declared, and last used. */
     seen: (what: 'user' | 'key'): readonly Seen[] => (what === 'key' ? keys : users).all() as Seen[],
   };

@@ -27,22 +27,21 @@ const GROUPS: Readonly<Record<UsageQuery['by'], string>> = {
   hour: "strftime('%Y-%m-%dT%H:00:00Z', hour / 1000, 'unixepoch')", day: "strftime('%Y-%m-%d', hour / 1000, 'unixepoch')",
 };
 
-export function usageRows(db: Database.Database, later: Later) {
+/** `used`: notes when a user or key was last used. */
+export function usageRows(db: Database.Database, { later, used }: { readonly later: Later; readonly used: (what: 'user' | 'key', id: string, at: string) => void }) {
   const event = db.prepare('INSERT INTO analytics_events (at, key, user, plugin, model, capability, status, prompt_tokens, completion_tokens, latency_ms) VALUES (@at, @key, @user, @plugin, @model, @capability, @status, @promptTokens, @completionTokens, @latency_ms)');
   const sum = db.prepare(`INSERT INTO usage_hours (hour, key, user, plugin, model, capability, requests, errors, prompt_tokens, completion_tokens, latency_ms)
     VALUES (@hour, @key, @user, @plugin, @model, @capability, @requests, @errors, @promptTokens, @completionTokens, @latency_ms)
     ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, errors = errors + excluded.errors, prompt_tokens = prompt_tokens + excluded.prompt_tokens,
       completion_tokens = completion_tokens + excluded.completion_tokens, latency_ms = latency_ms + excluded.latency_ms`);
   const forget = db.prepare('DELETE FROM analytics_events WHERE id <= (SELECT max(id) FROM analytics_events) - ?');
-  const usedKey = db.prepare('UPDATE api_keys SET last_used_at = ? WHERE id = ?');
-  const usedUser = db.prepare('UPDATE users SET last_used_at = ? WHERE name = ?');
   const write = db.transaction((events: readonly UsageEvent[], sums: Iterable<Sum>) => {
     for (const one of events) event.run(one);
     const at = new Date().toISOString();
     for (const one of sums) {
       sum.run(one);
-      if (one.key === '') usedUser.run(at, one.user);
-      else usedKey.run(at, one.key);
+      if (one.key === '') used('user', one.user, at);
+      else used('key', one.key, at);
     }
     if (events.length > 0) forget.run(EVENTS_KEPT);
   });

@@ -61,14 +61,16 @@ export function openStore(path: string, { bootId, secrets }: { readonly bootId: 
   if (version === 1 || version === 2) encryptTexts(db, secrets);
   db.pragma(`user_version = ${SCHEMA_VERSION}`);
   const later = openLater();
-  const usage = usageRows(db, later);
+  const people = peopleRows(db, { later, hashId: (hash) => secrets.seal(`hash\n${hash}`).slice(0, HASH_ID_LENGTH) });
+  const usage = usageRows(db, { later, used: people.note });
+  people.forgetSessions(Date.now());
   return {
     ...incarnationRows(db, { bootId, later }),
     ...askRows(db, bootId),
     ...revisionRows(db, secrets),
     ...modelRows(db, later),
     ...auditRows(db, { later, seal: (text) => secrets.seal(`audit\n${text}`) }),
-    ...peopleRows(db, { later, hashId: (hash) => secrets.seal(`hash\n${hash}`).slice(0, HASH_ID_LENGTH) }),
+    ...people,
     ...usage,
     /** Tries again what the disk would not take. */
     flush: later.flush,
