@@ -1,7 +1,7 @@
 // Who asks: the token of a request or a socket, judged the same way at every door.
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
-import type { Reconciler, SessionRow } from '../reconciler/index.ts';
+import type { Reconciler, SessionRow, Snapshot } from '../reconciler/index.ts';
 import { openCallers, type Callers } from './auth/callers.ts';
 import { isKeyToken, openKeyCheck } from './auth/keys.ts';
 import { openPasswords, type Passwords } from './auth/passwords.ts';
@@ -80,7 +80,7 @@ const FOREIGN = nobody(403, 'OriginForeign', 'A request with a cookie must come 
 const FORGED = nobody(403, 'CsrfMissing', `A request with a cookie that changes something needs the header ${CSRF_HEADER}, with the csrf that POST /auth/login or GET /auth/me gave.`);
 
 export type AccessOptions = {
-  readonly reconciler: Pick<Reconciler, 'snapshot' | 'sessions' | 'saveSession' | 'derive'>;
+  readonly reconciler: Pick<Reconciler, 'snapshot' | 'subscribe' | 'sessions' | 'saveSession' | 'derive'>;
   readonly adminToken: string;
   readonly env: Readonly<Record<string, string | undefined>>;
 };
@@ -112,8 +112,6 @@ export async function openAccess({ reconciler, adminToken, env }: AccessOptions)
   // Cookies know no ports: two appliances on one host must not overwrite each other's.
   const home = Buffer.from(reconciler.derive('cookies').subarray(0, NAME_BYTES)).toString('hex');
   const cookies = { session: `bkg_${home}_session`, refresh: `bkg_${home}_refresh` };
-  /** Judged right before: whoever asks often spares the hashing. */
-  let known: string | null = null;
 
   function ofSession(row: SessionRow | null): Identity {
     const who = row === null ? null : directory().user(row.user);
@@ -136,8 +134,7 @@ export async function openAccess({ reconciler, adminToken, env }: AccessOptions)
       const row = sessions.of(token);
       return row instanceof Promise ? row.then(ofSession) : ofSession(row);
     }
-    if (token !== known && !sameSecret(token, adminToken)) return UNKNOWN;
-    known = token;
+    if (!sameSecret(token, adminToken)) return UNKNOWN;
     return isLoopback(peer) ? somebody(OWNER) : FAR;
   }
 
@@ -160,14 +157,27 @@ export async function openAccess({ reconciler, adminToken, env }: AccessOptions)
     return ofKey(keys.again(who.key));
   }
 
-  const watch = openWatch(again);
+  let users: Snapshot['desired']['users'] | null = null;
+  const follow = ({ desired }: Snapshot): void => {
+    if (desired.users === users) return;
+    users = desired.users;
+    sessions.endBut(new Set(users.map(({ name }) => name)));
+  };
+  follow(reconciler.snapshot());
+  const stop = reconciler.subscribe((event) => { if (event.type === 'snapshot') follow(event.snapshot); });
+
+  const watch = openWatch();
   return {
-    directory, passwords, sessions, cookies, of, quotas: openQuotas(), watch, close: watch.close, callers: openCallers({ snapshot: reconciler.snapshot, again }), setup: openSetup({ reconciler, passwords }),
+    directory, passwords, sessions, cookies, of, quotas: openQuotas(), watch, callers: openCallers({ snapshot: reconciler.snapshot, again }), setup: openSetup({ reconciler, passwords }),
     ofRequest(request, own, token = bearerOf(request)) {
       const cookie = token === null ? cookieOf(request.headers, cookies.session) : null;
       return cookie === null ? of(token, request.socket.remoteAddress) : ofCookie(request, own, cookie);
     },
     again,
+    close() {
+      stop();
+      watch.close();
+    },
   };
 }
 

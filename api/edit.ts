@@ -1,7 +1,7 @@
 // An edit of bkg.yaml from a request: masks, revision, dry run, commit, waiting, and the answer with a diff that may be shown.
 import { failure } from './problem.ts';
 import { judgeEdit } from './auth/edits.ts';
-import { may } from './auth/somebody.ts';
+import { hiddenFrom, may, type Somebody } from './auth/somebody.ts';
 import { composedOf } from './composed.ts';
 import { unmask } from './mask.ts';
 import { maskedDiff, unmaskedText } from './masking.ts';
@@ -50,10 +50,13 @@ export async function commit(call: Call, edit: Edit, dryRun: boolean): Promise<D
   if (meant.problems.length > 0) throw failure({ status: 422, code: meant.problems[0]!.code, detail: meant.problems[0]!.message, problems: meant.problems });
   const change = 'text' in meant ? { text: meant.text } : { operations: meant.operations };
   const result = await reconciler.patch({ actor: call.actor, change, ifRevision: edit.ifRevision, dryRun, judge: (before, after) => judgeEdit(call.who, before, after) });
-  // Around a change stand lines of others.
-  if (result.ok) return { ...result, shown: may(call.who, 'config.read') ? await maskedDiff(result.diff, edit.read.text, root) : null };
+  if (result.ok) return { ...result, shown: await shownTo(call.who, result.diff, { before: edit.read.text, root }) };
   throw failure(await refusalOf(call, { result, read: edit.read, root }));
 }
+
+/** A diff for who asks: around a change stand lines that are about others. */
+const shownTo = async (who: Somebody, diff: string, o: { readonly before: string; readonly root: Schema }): Promise<string | null> =>
+  (may(who, 'config.read') ? maskedDiff(diff, o.before, { root: o.root, sections: hiddenFrom(who) }) : null);
 
 /** What counts all the same. */
 const deniedBy = (result: { readonly denied?: readonly string[] }): { readonly denied?: readonly string[] } => (result.denied === undefined || result.denied.length === 0 ? {} : { denied: result.denied });
@@ -66,12 +69,12 @@ async function refusalOf(call: Call, { result, read, root }: Refused): Promise<P
     case 'Invalid': return { status: 422, code: 'ConfigInvalid', detail: `With this edit bkg.yaml would not be valid, so nothing was changed: ${result.problems.find((one) => one.severity === 'error')?.message ?? ''}`, problems: result.problems, more: { ...inForce, ...deniedBy(result) } };
     case 'Forbidden': return { status: 403, code: result.problems[0]?.code ?? 'Forbidden', detail: result.problems[0]?.message ?? 'The edit needs more rights.', problems: result.problems };
     case 'Refused': return { status: 422, code: result.problems[0]?.code ?? 'EditRefused', detail: result.problems[0]?.message ?? 'The edit was refused.', problems: result.problems, more: { ...inForce, ...deniedBy(result) } };
-    case 'ReadOnlyFile': return { status: 409, code: 'ReadOnlyFile', detail: result.message, more: { ...inForce, diff: await maskedDiff(result.diff, read.text, root), denied: result.denied } };
+    case 'ReadOnlyFile': return { status: 409, code: 'ReadOnlyFile', detail: result.message, more: { ...inForce, diff: await shownTo(call.who, result.diff, { before: read.text, root }), denied: result.denied } };
     case 'Stale': {
       // Both diffs start from the base, which is rebuilt from what stands there now.
       const now = read.revision === result.revision ? read : await call.house.reconciler.read();
       const base = result.theirs === null || now.revision !== result.revision ? null : otherSide(result.theirs, now.text, 'after');
-      const shown = async (diff: string | null): Promise<string | null> => (diff === null || base === null ? null : maskedDiff(diff, base, root));
+      const shown = async (diff: string | null): Promise<string | null> => (diff === null || base === null ? null : shownTo(call.who, diff, { before: base, root }));
       return {
         status: 412, code: 'RevisionStale', detail: 'bkg.yaml has changed since the revision in If-Match. Read it again, or merge: `theirs` is what changed meanwhile, `yours` what this edit wanted.',
         headers: { etag: etagOf(result.revision) }, more: { revision: result.revision, base: result.base, yours: await shown(result.yours), theirs: await shown(result.theirs) },

@@ -48,8 +48,7 @@ export async function invoke(order: InvokeOrder, response: ServerResponse): Prom
   if (route === undefined) throw failure({ status: 404, code: 'PluginUnknown', detail: `There is no plugin ${plugin} in bkg.yaml.` });
   const { callers } = order.access;
   for (const one of callers.everybody(order.behind)) if (!may(one, order.capability)) throw failure(lacking(one, order.capability));
-  const identity = callers.standing(order.behind);
-  const { who } = identity;
+  const { who } = callers.standing(order.behind);
   if (!reaches(who, plugin)) throw failure(outOfReach(who, plugin));
   const capability = capabilityOf(route, order.capability);
   const problems = capability.input === null ? [] : validateConfig(capability.input, order.input, '');
@@ -65,7 +64,7 @@ export async function invoke(order: InvokeOrder, response: ServerResponse): Prom
   }
   const begun = performance.now();
   const gone = new AbortController();
-  const unwatched = order.access.watch.add({ identity, capability: order.capability, plugin, cut: (refusal) => { gone.abort(failure(refusal)); } });
+  const unwatched = order.access.watch.add({ now: () => callers.again(order.behind), capability: order.capability, plugin, cut: (refusal) => { gone.abort(failure(refusal)); } });
   try {
     // Held from here on: a plugin that is waiting for its first request must not fall asleep over it.
     const lease = reconciler.lease(plugin, route.state === 'ready' ? route.incarnation : null);

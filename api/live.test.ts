@@ -3,7 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { connect } from 'node:net';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { LogRecord, Snapshot } from '../reconciler/index.ts';
+import { makeSecret } from './auth/keys.ts';
+import type { DesiredKey, DesiredUser, LogRecord, Snapshot } from '../reconciler/index.ts';
 import { validateWire } from '../schema/validate.ts';
 import { type Doors, TOKEN, openDoors, send, until } from './testing/doors.ts';
 
@@ -157,6 +158,32 @@ test('a reader that stops loses log lines, not the house its memory', async () =
   assert.ok(Buffer.concat(received).length < 40_000_000, 'what was left out did not wait in memory');
   slow.destroy();
   fast.close();
+});
+
+test('what a key may hear is what it may now, not when it came', async () => {
+  const secret = await makeSecret('ci');
+  const anna: DesiredUser = { name: 'anna', role: 'admin', password: null };
+  const key: DesiredKey = { id: 'ci', name: null, user: 'anna', scopes: ['config.read'], within: [], hash: secret!.hash, previous: null, expires: null, limits: { requestsPerMinute: null, tokensPerMinute: null, concurrent: null }, plugins: ['echo'] };
+  const plugins = (status: 'running' | 'stopping') => [{ id: 'echo', status }, { id: 'other', status }];
+  const own = await openDoors({ users: [anna], keys: [key], plugins: plugins('running') });
+  const socket = await own.socket('/ws/plugins', { token: secret!.token });
+  const codeOf = async (frame: unknown): Promise<unknown> => {
+    const before = socket.frames.length;
+    socket.say(frame);
+    return (await socket.next((answer) => socket.frames.indexOf(answer) >= before))['code'];
+  };
+  assert.is(await codeOf({ action: 'SUB', topic: 'models' }), 'ScopeMissing');
+  assert.is(await codeOf({ action: 'SUB', topic: 'status' }), 'PluginNotAssigned');
+  assert.is(await codeOf({ action: 'SUB', topic: 'status', pluginId: 'echo' }), undefined);
+  own.show({ users: [anna], keys: [{ ...key, plugins: ['other'] }], plugins: plugins('running') });
+  assert.is(await codeOf({ action: 'SUB', topic: 'status', pluginId: 'echo' }), 'PluginNotAssigned');
+  await new Promise((resolve) => { setTimeout(resolve, 1_200); });
+  own.show({ users: [anna], keys: [{ ...key, plugins: ['other'] }], plugins: plugins('stopping') });
+  assert.is(await codeOf({ action: 'SUB', topic: 'status', pluginId: 'other' }), undefined);
+  assert.equal(socket.frames.filter((frame) => frame['topic'] === 'status').map((frame) => [frame['id'], frame['status']]), [['echo', 'running'], ['other', 'stopping']]);
+  own.show({ users: [anna], keys: [], plugins: plugins('stopping') });
+  assert.is(await socket.closed, 1008);
+  await own.close();
 });
 
 test('closing says 1001', async () => {

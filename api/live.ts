@@ -44,8 +44,15 @@ type Client = {
   readonly holding: Map<string, LogRecord[]>;
 };
 
+/** What a client hears of; null: all plugins. */
+type Subject = { readonly topic: Topic; readonly id: string | null };
+
 /** The plan is one, whatever plugin is named. */
 const keyOf = (topic: Topic, id: string | null): string => (id === null || topic === 'plan' ? topic : `${topic} ${id}`);
+const subjectOf = (key: string): Subject => {
+  const [topic, id = null] = key.split(' ');
+  return { topic: topic as Topic, id };
+};
 const hears = (client: Client, topic: Topic, ids: readonly string[]): boolean => client.wants.has(topic) || ids.some((id) => client.wants.has(keyOf(topic, id)));
 const place = (record: LogRecord): string => `${record.incarnation} ${record.stream} ${record.offset}`;
 
@@ -67,11 +74,18 @@ export function openLive(reconciler: Reconciler, { log, access }: { readonly log
   };
   const stop = reconciler.subscribe((event) => guarded(() => publish(event)));
 
+  /** Who looks, as of now; null when they may no longer. */
+  function lookerOf(identity: Somebodys): Somebody | null {
+    const now = access.again(identity);
+    return now.kind === 'somebody' && may(now.who, 'config.read') ? now.who : null;
+  }
+
   function beat(): void {
     if (clients.size === 0) return;
     for (const client of clients) {
-      const now = access.again(client.identity);
-      if (now.kind === 'nobody' || !may(now.who, 'config.read')) endSocket(client.socket, POLICY_VIOLATION, 'not admitted any more');
+      const who = lookerOf(client.identity);
+      if (who === null) endSocket(client.socket, POLICY_VIOLATION, 'not admitted any more');
+      else for (const key of client.wants) if (barred(who, subjectOf(key)) !== null) client.wants.delete(key);
     }
     for (const plugin of reconciler.snapshot().plugins) tell('telemetry', [plugin.id], () => telemetryFrame(plugin));
     for (const client of clients) client.outlet.tend();
@@ -108,7 +122,7 @@ export function openLive(reconciler: Reconciler, { log, access }: { readonly log
       clients.add(client);
       for (const topic of o.topics) void subscribe(reconciler, client, { topic, id: o.plugin }).catch((error: unknown) => log.error({ err: error }, 'a live subscription failed'));
       return {
-        message: (text) => obey(reconciler, client, text),
+        message: (text) => obey(reconciler, { client, who: lookerOf(client.identity) }, text),
         closed: () => { clients.delete(client); },
       };
     },
@@ -119,7 +133,15 @@ export function openLive(reconciler: Reconciler, { log, access }: { readonly log
   };
 }
 
-async function obey(reconciler: Reconciler, client: Client, text: string): Promise<void> {
+/** Why somebody may not hear of it; null when they may. */
+function barred(who: Somebody, { topic, id }: Subject): readonly [code: string, message: string] | null {
+  if (topic === 'models' && !may(who, 'models.read')) return ['ScopeMissing', `The topic models needs the scope models.read, which ${who.name} does not have.`];
+  // The plan is one for all, as GET /api/plan tells it.
+  if (topic === 'plan' || who.plugins === null || (id !== null && reaches(who, id))) return null;
+  return ['PluginNotAssigned', `${who.name} may watch ${who.plugins.length === 0 ? 'no plugin' : `only ${who.plugins.join(', ')}`}: name one as pluginId.`];
+}
+
+async function obey(reconciler: Reconciler, { client, who }: { readonly client: Client; readonly who: Somebody | null }, text: string): Promise<void> {
   const refuse = (code: string, message: string): void => client.outlet.send(errorFrame(code, message));
   let value: unknown;
   try {
@@ -137,14 +159,15 @@ async function obey(reconciler: Reconciler, client: Client, text: string): Promi
     return;
   }
   if (id !== null && !reconciler.snapshot().plugins.some((plugin) => plugin.id === id)) return refuse('PluginUnknown', `There is no plugin ${id} in bkg.yaml.`);
-  const who: Somebody = client.identity.who;
-  if (who.plugins !== null && (id === null || !reaches(who, id))) return refuse('PluginNotAssigned', `${who.name} may watch ${who.plugins.length === 0 ? 'no plugin' : `only ${who.plugins.join(', ')}`}: name one as pluginId.`);
+  if (who === null) return endSocket(client.socket, POLICY_VIOLATION, 'not admitted any more');
+  const bar = barred(who, { topic: frame.topic, id });
+  if (bar !== null) return refuse(...bar);
   if (client.wants.size >= SUBSCRIPTIONS_MAX) return refuse('TooManySubscriptions', `One connection takes ${SUBSCRIPTIONS_MAX} subscriptions; leave pluginId out to hear of all plugins.`);
   await subscribe(reconciler, client, { topic: frame.topic, id });
 }
 
 /** The state as it is first, then what changes. */
-async function subscribe(reconciler: Reconciler, client: Client, { topic, id }: { readonly topic: Topic; readonly id: string | null }): Promise<void> {
+async function subscribe(reconciler: Reconciler, client: Client, { topic, id }: Subject): Promise<void> {
   client.wants.add(keyOf(topic, id));
   const { outlet } = client;
   const { plugins, models, plan } = reconciler.snapshot();

@@ -190,4 +190,15 @@ test('operationsTo leads from any value to any other, and does nothing where not
   }));
 });
 
+test('of sections that who asks may not see a diff keeps the name and the lines, in every style', () => {
+  const people = 'version: 1\nusers:\n  # a secret about anna\n  anna: { role: admin } # the first\nkeys: { ci: { user: anna } }\nplugins:\n  a: {}\n';
+  for (const text of [people, people.replaceAll('\n', '\r\n')]) {
+    const shown = redactText(text, declaredSchema, ['users', 'keys'])!;
+    assert.is(shown.replaceAll('\r', ''), 'version: 1\nusers: …\n\n\nkeys: …\nplugins:\n  a: {}\n');
+    assert.is(shown.split('\n').length, text.split('\n').length);
+  }
+  assert.is(redactText('{ users: { anna: {} }, version: 1 }', declaredSchema, ['users']), '{ users: …, version: 1 }');
+  assert.is(redactText('keys:\nversion: 1\n', declaredSchema, ['keys']), 'keys: …\nversion: 1\n');
+});
+
 test.run();

@@ -10,7 +10,7 @@ const THREAD_ABOVE_CHARS = 64 * 1024;
 
 export type MaskingTask =
   | { readonly do: 'redactText'; readonly text: string; readonly root: Schema }
-  | { readonly do: 'redactDiff'; readonly text: string; readonly diff: string; readonly root: Schema }
+  | { readonly do: 'redactDiff'; readonly text: string; readonly diff: string; readonly root: Schema; readonly sections: readonly string[] }
   | { readonly do: 'unmaskText'; readonly text: string; readonly current: string; readonly value: Json; readonly root: Schema };
 export type Masked = string | null | UnmaskedText;
 
@@ -18,7 +18,7 @@ export type Masked = string | null | UnmaskedText;
 export function mask(task: MaskingTask): Masked {
   switch (task.do) {
     case 'redactText': return redactText(task.text, task.root);
-    case 'redactDiff': return redactDiff(task.diff, task.text, (text) => redactText(text, task.root));
+    case 'redactDiff': return redactDiff(task.diff, task.text, (text) => redactText(text, task.root, task.sections));
     case 'unmaskText': return unmaskText(task.text, task);
   }
 }
@@ -43,9 +43,9 @@ const run = async (task: MaskingTask): Promise<Masked> =>
 /** The text as it may be shown; null when it is not valid YAML. */
 export const maskedText = async (text: string, root: Schema): Promise<string | null> => (await run({ do: 'redactText', text, root })) as string | null;
 
-/** The diff as it may be shown; `before` is what it starts from. Null when that cannot be told safely. */
-export const maskedDiff = async (diff: string, before: string, root: Schema): Promise<string | null> =>
-  (diff === '' ? '' : (await run({ do: 'redactDiff', text: before, diff, root })) as string | null);
+/** The diff as it may be shown; `before` is what it starts from, of `sections` nothing is shown. Null when that cannot be told safely. */
+export const maskedDiff = async (diff: string, before: string, o: { readonly root: Schema; readonly sections: readonly string[] }): Promise<string | null> =>
+  (diff === '' ? '' : (await run({ do: 'redactDiff', text: before, diff, ...o })) as string | null);
 
 /** A text that came in, with its masks replaced by what stands in the file. */
 export const unmaskedText = async (text: string, o: { readonly current: string; readonly value: Json; readonly root: Schema }): Promise<UnmaskedText> =>

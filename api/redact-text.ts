@@ -1,10 +1,13 @@
 // The text of bkg.yaml with its secrets masked by schema, line for line, and a masked text on its way back.
-import { type Document, LineCounter, type Node, type Scalar, isAlias, isMap, isScalar, isSeq, parseDocument, visit } from 'yaml';
+import { type Document, LineCounter, type Node, type Scalar, isAlias, isMap, isNode, isScalar, isSeq, parseDocument, visit } from 'yaml';
 import type { Json, Problem } from '../reconciler/index.ts';
 import { escapeToken } from '../schema/pointer.ts';
 import { secrecyOf } from '../schema/secret.ts';
 import { MASK, type Schema, childSchema, deref, redact } from '../schema/walk.ts';
 import { judgeSecret, lookUp } from './mask.ts';
+
+/** What stands for a section that who asks may not see. */
+const HIDDEN = '…';
 
 type SecretSpot = { readonly pointer: string; readonly scalar: Scalar };
 
@@ -64,8 +67,23 @@ function rangeOf(text: string, scalar: Scalar): { readonly from: number; readonl
   return { from, to: text.slice(from, to).endsWith('\r\n') ? to - 2 : text.slice(from, to).endsWith('\n') ? to - 1 : to };
 }
 
-/** The masked text, with as many lines as the text; null when it is not valid YAML, since then nobody knows what is secret. */
-export function redactText(text: string, root: Schema): string | null {
+/** Nothing of a section but its name, on as many lines. */
+function hidden(text: string, doc: Document, sections: readonly string[]): readonly Splice[] {
+  if (!isMap(doc.contents)) return [];
+  return doc.contents.items.flatMap(({ key, value }): readonly Splice[] => {
+    const end = isNode(value) ? value.range?.[2] : undefined;
+    if (!isScalar(key) || !key.range || end === undefined || !sections.includes(String(key.value))) return [];
+    const source = text.slice(key.range[1], end);
+    const newlines = source.match(/\r?\n/g) ?? [];
+    return [{ from: key.range[1], to: end, insert: `: ${HIDDEN}${newlines.join('')}` }];
+  });
+}
+
+/**
+ * The masked text, with as many lines as the text; null when it is not valid YAML, since then nobody knows what is secret.
+ * `sections`: of these nothing is shown at all.
+ */
+export function redactText(text: string, root: Schema, sections: readonly string[] = []): string | null {
   const doc = parseDocument(text, { prettyErrors: false });
   if (doc.errors.length > 0) return null;
   const splices = secretSpots(doc, root).flatMap(({ scalar }): readonly Splice[] => {
@@ -76,7 +94,7 @@ export function redactText(text: string, root: Schema): string | null {
     const newline = source.includes('\r\n') ? '\r\n' : '\n';
     return [{ ...range, insert: `"${MASK}"${newline.repeat(source.split('\n').length - 1)}` }];
   });
-  return spliced(text, splices);
+  return spliced(text, [...hidden(text, doc, sections), ...splices]);
 }
 
 // One rule for text and data: what `redact` would leave as it is at a sensitive place.

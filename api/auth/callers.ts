@@ -32,10 +32,17 @@ export function openCallers(o: { readonly snapshot: () => Snapshot; readonly aga
   const everybody = ({ identity, through }: Behind): readonly Somebody[] =>
     [...(identity === null ? [] : [identity.who]), ...through.map((plugin) => asPlugin(plugin, o.snapshot()))];
 
+  /** All of them as one, who may what each of them may. */
+  const standing = (behind: Behind): Known => ({ kind: 'somebody', who: everybody(behind).reduce(both), session: behind.identity?.session ?? null });
+
   return {
     everybody,
-    /** All of them as one, who may what each of them may. */
-    standing: (behind: Behind): Known => ({ kind: 'somebody', who: everybody(behind).reduce(both), session: behind.identity?.session ?? null }),
+    standing,
+    /** The same as of now. */
+    again(behind: Behind): Identity {
+      const identity = behind.identity === null ? null : o.again(behind.identity);
+      return identity?.kind === 'nobody' ? identity : standing({ ...behind, identity });
+    },
     /** The name for a call that this process answers from now on. `end` it with the call. */
     begin(behind: Behind, to: Caller): { readonly name: string; readonly end: () => void } {
       const name = randomBytes(NAME_BYTES).toString('base64url');

@@ -92,6 +92,27 @@ test('after a rotation both secrets are good until the overlap ends', async () =
   assert.is(codeOf(await check(fresh.token, 'a')), 'key ci');
 });
 
+test('who was let in with the old secret goes with it, though the key has a new one', async () => {
+  const [old, fresh] = [await secretOf('ci'), await secretOf('ci')];
+  const previous = { hash: old.hash, until: Date.parse('2026-06-02T00:00:00Z') };
+  const { check, again, show, at } = await world([keyOf('ci', fresh.hash, { previous })]);
+  const [byOld, byFresh] = [await check(old.token, 'a'), await check(fresh.token, 'a')].map((verdict) => (verdict.ok ? verdict.who.key! : null));
+  assert.equal([codeOf(again(byOld!)), codeOf(again(byFresh!))], ['key ci', 'key ci']);
+  at('2026-06-02T00:00:00Z');
+  assert.equal([codeOf(again(byOld!)), codeOf(again(byFresh!))], ['401 KeyWrong', 'key ci']);
+  show([keyOf('ci', fresh.hash)]);
+  assert.is(codeOf(again(byFresh!)), 'key ci');
+});
+
+test('right keys of one address that are all new, as after a restart, are all let in', async () => {
+  const made = await Promise.all(Array.from({ length: 60 }, (_none, index) => secretOf(`k${index}`)));
+  const { check } = await world(made.map(({ hash }, index) => keyOf(`k${index}`, hash)));
+  const verdicts = await Promise.all(made.map(({ token }) => check(token, '192.0.2.1')));
+  assert.equal(verdicts.map(codeOf), made.map((_one, index) => `key k${index}`));
+  const tries = await Promise.all(Array.from({ length: 31 }, (_none, index) => check(`bkg_k0_${String(index).padStart(43, 'x')}`, '192.0.2.1')));
+  assert.is(tries.filter((verdict) => codeOf(verdict) === '401 KeyWrong').length, 30, 'and none of them was counted');
+});
+
 test('an address that tries many secrets has to wait, another one and a known good key do not', async () => {
   const { token, hash } = await secretOf('ci');
   const { check } = await world([keyOf('ci', hash)]);

@@ -17,6 +17,8 @@ const RIGHT_MAX = 50_000;
 const WRONG_MAX = 10_000;
 /** Secrets an address may get wrong before it has to wait: each of them costs a look with bcrypt. */
 const WRONG_PER_MINUTE = 30;
+/** Requests that wait for looks of their own address to end, before they are counted as one more. */
+const WAITING_MAX = 64;
 const MINUTE_S = 60;
 
 export type KeyVerdict = { readonly ok: true; readonly who: Somebody } | { readonly ok: false; readonly refusal: Refusal };
@@ -53,10 +55,17 @@ export function openKeyCheck(directory: () => Directory, clock: () => number = D
   const right = new Map<string, { readonly id: string; readonly hash: string }>();
   const wrong = new Map<string, readonly string[]>();
   const asked = new Map<string, Promise<KeyVerdict>>();
+  /** Under way, by address. */
+  const looks = new Map<string, Set<Promise<KeyVerdict>>>();
+  let waiting = 0;
   const failures = new RateLimiterMemory({ points: WRONG_PER_MINUTE, duration: MINUTE_S });
 
   const hashesOf = (key: DesiredKey): readonly string[] => (key.previous !== null && key.previous.until > clock() ? [key.hash, key.previous.hash] : [key.hash]);
-  const verdictOn = ({ key, who }: { readonly key: DesiredKey; readonly who: Somebody }): KeyVerdict => (key.expires !== null && key.expires <= clock() ? EXPIRED : { ok: true, who });
+  /** `hash`: of the secret they came with. Who came with the one before goes when that goes. */
+  const verdictOn = ({ key, who }: { readonly key: DesiredKey; readonly who: Somebody }, hash: string): KeyVerdict => {
+    if (key.expires !== null && key.expires <= clock()) return EXPIRED;
+    return { ok: true, who: hash === key.hash ? who : { ...who, key: { ...key, hash } } };
+  };
 
   /** At once for a secret that was seen before; else after one or two looks with bcrypt. */
   function check(token: string, address: string | undefined): KeyVerdict | Promise<KeyVerdict> {
@@ -64,7 +73,7 @@ export function openKeyCheck(directory: () => Directory, clock: () => number = D
     const seen = right.get(name);
     if (seen !== undefined) {
       const found = directory().key(seen.id);
-      if (found !== null && (found.key.hash === seen.hash || hashesOf(found.key).includes(seen.hash))) return verdictOn(found);
+      if (found !== null && (found.key.hash === seen.hash || hashesOf(found.key).includes(seen.hash))) return verdictOn(found, seen.hash);
       right.delete(name);
     }
     const [, id, secret] = FORM.exec(token) ?? [];
@@ -75,33 +84,51 @@ export function openKeyCheck(directory: () => Directory, clock: () => number = D
     if (failed !== undefined && hashes.every((one) => failed.includes(one))) return WRONG;
     const already = asked.get(name);
     if (already !== undefined) return already;
-    const answer = look({ name, id: found.key.id, secret, hashes, address }).finally(() => asked.delete(name));
+    const answer = counted({ name, id: found.key.id, secret, hashes }, rateKeyOf(address)).finally(() => asked.delete(name));
     asked.set(name, answer);
     return answer;
   }
 
-  type Look = { readonly name: string; readonly id: string; readonly secret: string; readonly hashes: readonly string[]; readonly address: string | undefined };
+  type Look = { readonly name: string; readonly id: string; readonly secret: string; readonly hashes: readonly string[] };
 
-  async function look({ name, id, secret, hashes, address }: Look): Promise<KeyVerdict> {
-    const from = rateKeyOf(address);
-    // Counted before the look, so that many at once are not let through, and taken back for who is right.
-    const refused = await failures.consume(from).then(() => null, (error: unknown) => {
-      if (error instanceof RateLimiterRes) return error;
-      throw error;
-    });
-    if (refused !== null) return busy(Math.max(1, Math.ceil(refused.msBeforeNext / 1000)));
+  /** A look that counts as a wrong one of its address until it proves right, so that many at once are not let through. */
+  async function counted(what: Look, from: string): Promise<KeyVerdict> {
+    for (;;) {
+      const refused = await failures.consume(from).then(() => null, (error: unknown) => {
+        if (error instanceof RateLimiterRes) return error;
+        throw error;
+      });
+      if (refused === null) break;
+      // Those of others behind the same address that are not decided yet may well be right ones: after a restart all keys are new.
+      const undecided = looks.get(from);
+      if (undecided === undefined) return busy(Math.max(1, Math.ceil(refused.msBeforeNext / 1000)));
+      if (waiting >= WAITING_MAX) return CROWDED;
+      await failures.reward(from);
+      waiting += 1;
+      await Promise.race(undecided).finally(() => { waiting -= 1; });
+    }
+    const answer = look(what);
+    const together = looks.get(from) ?? new Set();
+    looks.set(from, together.add(answer));
+    try {
+      const verdict = await answer;
+      if (verdict !== WRONG) await failures.reward(from);
+      return verdict;
+    } finally {
+      together.delete(answer);
+      if (together.size === 0) looks.delete(from);
+    }
+  }
+
+  async function look({ name, id, secret, hashes }: Look): Promise<KeyVerdict> {
     for (const one of hashes) {
       const fits = await compare(secret, one);
-      if (isBusy(fits)) {
-        await failures.reward(from);
-        return CROWDED;
-      }
+      if (isBusy(fits)) return CROWDED;
       if (!fits) continue;
-      await failures.reward(from);
       remember(right, { name, value: { id, hash: one }, most: RIGHT_MAX });
       // It may have been revoked meanwhile.
       const found = directory().key(id);
-      return found !== null && hashesOf(found.key).includes(one) ? verdictOn(found) : WRONG;
+      return found !== null && hashesOf(found.key).includes(one) ? verdictOn(found, one) : WRONG;
     }
     remember(wrong, { name, value: hashes, most: WRONG_MAX });
     return WRONG;
@@ -112,7 +139,7 @@ export function openKeyCheck(directory: () => Directory, clock: () => number = D
     /** The same key as of now, for whoever was let in with it: with another hash it is another key. */
     again(key: DesiredKey): KeyVerdict {
       const found = directory().key(key.id);
-      return found === null || !hashesOf(found.key).includes(key.hash) ? WRONG : verdictOn(found);
+      return found === null || !hashesOf(found.key).includes(key.hash) ? WRONG : verdictOn(found, key.hash);
     },
   };
 }

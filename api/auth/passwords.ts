@@ -1,5 +1,5 @@
 // Passwords: against a hash of the file, a variable of the environment or a file; a wrong name costs as long as a wrong password.
-import { readFile } from 'node:fs/promises';
+import { readFileSync, statSync } from 'node:fs';
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 import type { DesiredUser, Snapshot } from '../../reconciler/index.ts';
 import { sameSecret } from '../access.ts';
@@ -13,6 +13,10 @@ const WRONG_PER_ADDRESS = 50;
 const WRONG_PER_ACCOUNT = 200;
 const WINDOW_S = 15 * 60;
 export const PASSWORD_MIN_LENGTH = 10;
+/** A file with a password is looked at again after this long. */
+const FILE_EVERY_MS = 1_000;
+/** A larger file holds no password. */
+const FILE_MAX_BYTES = 4_096;
 /** A hash that nothing fits, so that an unknown name takes as long as a known one. */
 const NOBODY = (cost: number): string => `$2b$${String(cost).padStart(2, '0')}$${'.'.repeat(53)}`;
 
@@ -31,11 +35,21 @@ export function openPasswords(o: { readonly snapshot: () => Snapshot; readonly e
   const limiter = (points: number): RateLimiterMemory => new RateLimiterMemory({ points, duration: WINDOW_S });
   const limits = { here: limiter(WRONG_HERE), address: limiter(WRONG_PER_ADDRESS), account: limiter(WRONG_PER_ACCOUNT) };
 
+  const files = new Map<string, { readonly text: string; readonly at: number }>();
+
+  function textOf(path: string): string {
+    const seen = files.get(path);
+    const now = performance.now();
+    if (seen !== undefined && now - seen.at < FILE_EVERY_MS) return seen.text;
+    const text = readSmall(path);
+    files.set(path, { text, at: now });
+    return text;
+  }
+
   /** Of a hash nothing, for it is the check itself. */
-  async function plainOf(user: DesiredUser | undefined): Promise<string | null> {
+  function plainOf(user: DesiredUser | undefined): string | null {
     if (user?.password?.kind === 'env') return o.env[user.password.name] || null;
-    if (user?.password?.kind !== 'file') return null;
-    return (await readFile(user.password.path, 'utf8').catch(() => '')).replace(/\r?\n$/, '') || null;
+    return user?.password?.kind === 'file' ? textOf(user.password.path) || null : null;
   }
 
   async function fits(user: DesiredUser | undefined, password: string): Promise<boolean> {
@@ -45,7 +59,7 @@ export function openPasswords(o: { readonly snapshot: () => Snapshot; readonly e
     const looked = await compare(password, own ?? NOBODY(Math.max(PASSWORD_COST, ...typical)));
     if (isBusy(looked)) throw failure({ status: 503, code: 'Busy', detail: 'Too many people sign in at once. Try again in a moment.', headers: { 'retry-after': '1' } });
     if (own !== null) return looked;
-    const plain = await plainOf(user);
+    const plain = plainOf(user);
     return plain !== null && sameSecret(plain, password);
   }
 
@@ -62,21 +76,41 @@ export function openPasswords(o: { readonly snapshot: () => Snapshot; readonly e
     async check(name: string, password: string, address: string | undefined): Promise<DesiredUser> {
       const from = rateKeyOf(address);
       const places: readonly (readonly [RateLimiterMemory, string])[] = [[limits.here, `${from} ${name}`], [limits.address, from], [limits.account, name]];
-      // Counted before the look, so that many at once are not let through, and taken back for who is right.
-      for (const [limit, place] of places) await count(limit, place);
-      const user = o.snapshot().desired.users.find((one) => one.name === name);
-      const tooLong = Buffer.byteLength(password) > SECRET_MAX_BYTES;
-      if (!(await fits(user, tooLong ? '' : password)) || tooLong) throw failure(LOGIN_WRONG);
-      for (const [limit, place] of places) await limit.reward(place);
-      return user!;
+      const counted = new Set<typeof places[number]>();
+      try {
+        // Before the look, so that many at once are not let through.
+        for (const one of places) {
+          await count(...one);
+          counted.add(one);
+        }
+        const user = o.snapshot().desired.users.find((one) => one.name === name);
+        const tooLong = Buffer.byteLength(password) > SECRET_MAX_BYTES;
+        if ((await fits(user, tooLong ? '' : password)) && !tooLong) return user!;
+        counted.clear();
+        throw failure(LOGIN_WRONG);
+      } finally {
+        // Of who is right, and of who was not looked at.
+        for (const [limit, place] of counted) await limit.reward(place);
+      }
     },
     /** What a session is bound to: with another one it ends. Null while there is none. */
     credentialOf(user: DesiredUser): string | null {
       const { password } = user;
       if (password === null) return null;
-      return password.kind === 'hash' ? password.hash : password.kind === 'env' ? `env ${password.name} ${o.env[password.name] ?? ''}` : `file ${password.path}`;
+      return password.kind === 'hash' ? password.hash : `${password.kind} ${plainOf(user) ?? ''}`;
     },
     /** Whether somebody can sign in as them. */
-    canSignIn: async (user: DesiredUser): Promise<boolean> => user.password?.kind === 'hash' || (await plainOf(user)) !== null,
+    canSignIn: (user: DesiredUser): boolean => user.password?.kind === 'hash' || plainOf(user) !== null,
   };
+}
+
+/** What a small file holds, less the end of its line; nothing of what is no file, or cannot be read. */
+function readSmall(path: string): string {
+  try {
+    const about = statSync(path);
+    // A pipe would keep all of bkg waiting.
+    return about.isFile() && about.size <= FILE_MAX_BYTES ? readFileSync(path, 'utf8').replace(/\r?\n$/, '') : '';
+  } catch {
+    return '';
+  }
 }

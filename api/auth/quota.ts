@@ -31,11 +31,21 @@ export function openQuotas(clock: () => number = () => performance.now()) {
     return one;
   }
 
+  /** Why a key that owes too many tokens has to wait; null while it need not. */
+  function indebted(key: DesiredKey, now: number): Extract<Admission, { readonly ok: false }> | null {
+    const { tokensPerMinute } = key.limits;
+    const one = spentBy(key);
+    const owed_ms = one.tokens - now;
+    if (tokensPerMinute === null || owed_ms < MINUTE_MS) return null;
+    const wait_s = Math.max(1, Math.ceil((owed_ms - MINUTE_MS) / 1000));
+    return { ok: false, retryAfter_s: wait_s, message: `key ${key.id} is at its limit of ${tokensPerMinute} tokens a minute.`, headers: tokenHeaders(one, tokensPerMinute, now) };
+  }
+
   return {
     /** What a plugin asks to answer a request that is counted in already: only what it takes is owed. */
-    within(key: DesiredKey | null): Extract<Quota, { readonly ok: true }> {
+    within(key: DesiredKey | null): Quota {
       if (key === null || key.limits.tokensPerMinute === null) return FREE;
-      return { ...FREE, spend: (tokens) => spend(spentBy(key), key.limits.tokensPerMinute, tokens) };
+      return indebted(key, clock()) ?? { ...FREE, spend: (tokens) => spend(spentBy(key), key.limits.tokensPerMinute, tokens) };
     },
     /** Counts one request of a key in; `release` it when it has ended, and `spend` what it took. */
     admit(key: DesiredKey | null): Quota {
@@ -44,13 +54,8 @@ export function openQuotas(clock: () => number = () => performance.now()) {
       const now = clock();
       const one = spentBy(key);
       const limits = { requestsPerMinute, concurrent };
-      const refused = check(one.requests, { limits, now, concurrent: Infinity }, `key ${key.id}`);
+      const refused = check(one.requests, { limits, now, concurrent: Infinity }, `key ${key.id}`) ?? indebted(key, now);
       if (refused !== null) return refused;
-      const owed_ms = one.tokens - now;
-      if (tokensPerMinute !== null && owed_ms >= MINUTE_MS) {
-        const wait_s = Math.max(1, Math.ceil((owed_ms - MINUTE_MS) / 1000));
-        return { ok: false, retryAfter_s: wait_s, message: `key ${key.id} is at its limit of ${tokensPerMinute} tokens a minute.`, headers: tokenHeaders(one, tokensPerMinute, now) };
-      }
       count(one.requests, limits, now);
       let held = true;
       return {

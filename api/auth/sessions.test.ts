@@ -112,4 +112,13 @@ test('it is bound to what it was begun with', async () => {
   assert.not(JSON.stringify(row).includes('$2b$12$one'), 'the row tells nothing of it');
 });
 
+test('who is declared no more is signed out, and stays so under the same name', async () => {
+  const { sessions } = await world();
+  const [anna, bert] = [await sessions.begin('anna', ANNA), await sessions.begin('bert', ANNA)];
+  sessions.endBut(new Set(['bert']));
+  sessions.endBut(new Set(['anna', 'bert']));
+  assert.equal([await sessions.of(anna.access), (await sessions.of(bert.access))?.user], [null, 'bert']);
+  assert.is(await refusedWith(sessions.renew(anna.refresh)), 'SessionEnded');
+});
+
 test.run();

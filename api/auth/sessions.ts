@@ -132,6 +132,10 @@ export async function openSessions({ reconciler, derive, clock = Date.now }: Ses
     endAll(user: string, why: string): void {
       for (const row of known.values()) if (row.user === user) end(row.family, why);
     },
+    /** Who is declared no more is signed out: who comes back under that name begins anew. */
+    endBut(users: ReadonlySet<string>): void {
+      for (const row of known.values()) if (!users.has(row.user)) end(row.family, 'the user was removed');
+    },
     /** Whether a session was begun with this credential. */
     isBoundTo: (row: SessionRow, credential: string | null): boolean => credential !== null && row.credential === mac(refreshKey, credential),
     csrfOf,

@@ -16,10 +16,7 @@ export function openSetup(o: { readonly reconciler: Pick<Reconciler, 'snapshot'>
   const admins = () => o.reconciler.snapshot().desired.users.filter((user) => user.role === 'admin');
   return {
     /** The code of the link; null once an admin can sign in. */
-    async code(): Promise<string | null> {
-      const able = await Promise.all(admins().map((user) => o.passwords.canSignIn(user)));
-      return able.includes(true) ? null : code;
-    },
+    code: (): string | null => (admins().some(o.passwords.canSignIn) ? null : code),
     /** It was used: the next one is told at the next start. */
     burn: (): void => { code = made(); },
     /** Whose password it sets, and whether anybody of that name is declared already. */

@@ -73,6 +73,11 @@ function directoryOf({ users, keys }: Snapshot['desired']): Directory {
   return { user: (name) => people.get(name) ?? null, key: (id) => owned.get(id) ?? null };
 }
 
+const PEOPLE = ['users', 'keys'] as const;
+
+/** Sections of bkg.yaml that somebody may not see. */
+export const hiddenFrom = (who: Somebody): readonly string[] => PEOPLE.filter((section) => !may(who, `${section}.read`));
+
 /** What somebody is refused with who lacks a right. */
 export const lacking = (who: Somebody, scope: string): Refusal => ({
   status: 403, code: 'ScopeMissing', detail: `This needs the scope ${scope}, which ${who.name} does not have.`, more: { scope },

@@ -7,20 +7,17 @@ import { lacking, may, outOfReach, reaches } from './somebody.ts';
 const LOOK_EVERY_MS = 250;
 
 export type Watched = {
-  readonly identity: Extract<Identity, { readonly kind: 'somebody' }>;
+  /** Who is being answered, as of now. */
+  readonly now: () => Identity;
   readonly capability: string;
   /** Of the plugin that answers. */
   readonly plugin: string;
   readonly cut: (refusal: Refusal) => void;
 };
 
-type Again = (identity: Watched['identity']) => Identity;
-
-const NOT_WATCHED = (): void => undefined;
-
 /** Why somebody may no longer be answered; null while they may. */
-function why(again: Again, watched: Watched): Refusal | null {
-  const now = again(watched.identity);
+function why(watched: Watched): Refusal | null {
+  const now = watched.now();
   if (now.kind === 'nobody') return now.refusal;
   if (!may(now.who, watched.capability)) return lacking(now.who, watched.capability);
   return reaches(now.who, watched.plugin) ? null : outOfReach(now.who, watched.plugin);
@@ -28,11 +25,11 @@ function why(again: Again, watched: Watched): Refusal | null {
 
 export type Watch = ReturnType<typeof openWatch>;
 
-export function openWatch(again: Again) {
+export function openWatch() {
   const all = new Set<Watched>();
   const timer = setInterval(() => {
     for (const watched of all) {
-      const refusal = why(again, watched);
+      const refusal = why(watched);
       if (refusal === null) continue;
       all.delete(watched);
       watched.cut(refusal);
@@ -42,8 +39,6 @@ export function openWatch(again: Again) {
   return {
     /** Until what comes back is called. */
     add(watched: Watched): () => void {
-      // Who holds the token of the machine itself holds it to the end.
-      if (watched.identity.who.kind === 'owner') return NOT_WATCHED;
       all.add(watched);
       return () => { all.delete(watched); };
     },

@@ -44,7 +44,9 @@ function cookies(call: Call, signed: Signed | null): Headers {
 
 /** What a client gets: the tokens, or cookies with them and the csrf that writes need. */
 function signedIn(call: Call, signed: Signed, o: { readonly user: string; readonly cookie: boolean }): Answer {
-  const role = call.house.reconciler.snapshot().desired.users.find(({ name }) => name === o.user)!.role;
+  const role = call.house.reconciler.snapshot().desired.users.find(({ name }) => name === o.user)?.role;
+  // Removed while the token was signed.
+  if (role === undefined) throw failure({ status: 401, code: 'SessionEnded', detail: `There is no user ${o.user} any more.` });
   const about = { user: o.user, role, scopes: ROLES[role], expires_in: signed.expires_s };
   if (o.cookie) return json({ ...about, csrf: signed.csrf }, { headers: cookies(call, signed) });
   return json({ ...about, access_token: signed.access, token_type: 'Bearer', refresh_token: signed.refresh });

@@ -5,7 +5,7 @@ import { pointerOf, tokensOf } from '../../schema/pointer.ts';
 import { validateWire } from '../../schema/validate.ts';
 import { redact } from '../../schema/walk.ts';
 import wire from '../../schema/wire.schema.json' with { type: 'json' };
-import { lacking, may } from '../auth/somebody.ts';
+import { hiddenFrom, lacking } from '../auth/somebody.ts';
 import { composedOf } from '../composed.ts';
 import { commitAndAnswer, etagOf, ifMatchOf } from '../edit.ts';
 import { lookUp, operationsTo } from '../mask.ts';
@@ -26,13 +26,8 @@ export function pointerOfPath(path: string): string {
   }
 }
 
-const PEOPLE = ['users', 'keys'] as const;
-
-/** Sections that who asks may not see. */
-const hidden = (call: Call): readonly string[] => PEOPLE.filter((section) => !may(call.who, `${section}.read`));
-
 function shownTo(call: Call, value: Json): Json {
-  const sections = hidden(call);
+  const sections = hiddenFrom(call.who);
   if (sections.length === 0 || typeof value !== 'object' || value === null || Array.isArray(value)) return value;
   return Object.fromEntries(Object.entries(value).filter(([section]) => !sections.includes(section)));
 }
@@ -49,7 +44,8 @@ async function get(call: Call): Promise<Answer> {
   if (call.headers['if-none-match']?.includes(etagOf(read.revision)) === true) return plain('', { status: 304, headers });
   if (wantsYaml(call)) {
     if (pointer !== '') throw failure({ status: 406, code: 'YamlOfTheWholeOnly', detail: `As YAML there is only the whole file: GET ${ROOT}. Parts come as JSON.` });
-    if (hidden(call).length > 0) throw failure(lacking(call.who, `${hidden(call)[0]!}.read`));
+    const [section] = hiddenFrom(call.who);
+    if (section !== undefined) throw failure(lacking(call.who, `${section}.read`));
     const text = await maskedText(read.text, root);
     if (text === null) throw failure({ status: 409, code: 'YamlSyntax', detail: 'bkg.yaml is not valid YAML now, so its secrets cannot be told apart and it is not shown. GET /api/status names the line.', problems: file.problems });
     return plain(text, { type: `${YAML}; charset=utf-8`, headers });

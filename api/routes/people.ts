@@ -33,12 +33,12 @@ const USER_CHANGE: Schema = { type: 'object', minProperties: 1, additionalProper
 type Seen = ReadonlyMap<string, { readonly createdAt: string; readonly lastUsedAt: string | null }>;
 const seenOf = (call: Call, what: 'user' | 'key'): Seen => new Map(call.house.reconciler.seen(what).map((one) => [one.id, one]));
 
-async function userView(call: Call, user: DesiredUser, all = seenOf(call, 'user')): Promise<JsonObject> {
+function userView(call: Call, user: DesiredUser, all = seenOf(call, 'user')): JsonObject {
   const { access, reconciler } = call.house;
   const seen = all.get(user.name);
   const { keys } = reconciler.snapshot().desired;
   return {
-    name: user.name, role: user.role, password: user.password?.kind ?? null, canSignIn: await access.passwords.canSignIn(user), sessions: access.sessions.list(user.name).length,
+    name: user.name, role: user.role, password: user.password?.kind ?? null, canSignIn: access.passwords.canSignIn(user), sessions: access.sessions.list(user.name).length,
     keys: keys.filter((key) => key.user === user.name).map((key) => key.id), createdAt: seen?.createdAt ?? null, lastUsedAt: seen?.lastUsedAt ?? null,
   };
 }
@@ -85,7 +85,7 @@ async function addUser(call: Call): Promise<Answer> {
   const { desired } = call.house.reconciler.snapshot();
   if (desired.users.some((user) => user.name === name)) throw failure({ status: 409, code: 'UserExists', detail: `There is a user ${name} already. PUT /admin/users/${name} changes them.` });
   const value = { role, ...(password === undefined ? {} : { password: { hash: await hashFor(password) } }) };
-  const find = (): Promise<JsonObject> => userView(call, userOf({ ...call, params: { name } }));
+  const find = (): JsonObject => userView(call, userOf({ ...call, params: { name } }));
   return edited(call, { operations: [{ op: 'add', path: `/users/${escapeToken(name)}`, value }], path: `/admin/users/${name}`, pointer: `/users/${escapeToken(name)}` }, find, 201);
 }
 
@@ -93,7 +93,7 @@ async function changeUser(call: Call): Promise<Answer> {
   const user = userOf(call);
   const { role, password } = call.body as { readonly role?: string; readonly password?: string | null };
   const at = `/users/${escapeToken(user.name)}`;
-  if (password === null || (role !== undefined && role !== 'admin')) await keepAnAdmin(call, user);
+  if (password === null || (role !== undefined && role !== 'admin')) keepAnAdmin(call, user);
   const operations: PatchOperation[] = role === undefined ? [] : [{ op: 'add', path: `${at}/role`, value: role }];
   if (password === null && user.password !== null) operations.push({ op: 'remove', path: `${at}/password` });
   if (typeof password === 'string') operations.push({ op: 'add', path: `${at}/password`, value: { hash: await hashFor(password) } });
@@ -101,17 +101,16 @@ async function changeUser(call: Call): Promise<Answer> {
 }
 
 /** The last one who can sign in and may everything is not taken away by a slip. */
-async function keepAnAdmin(call: Call, user: DesiredUser): Promise<void> {
+function keepAnAdmin(call: Call, user: DesiredUser): void {
   const { access, reconciler } = call.house;
-  if (flagOf(call.query, 'force') || user.role !== 'admin' || !(await access.passwords.canSignIn(user))) return;
-  const others = await Promise.all(reconciler.snapshot().desired.users.filter((other) => other.role === 'admin' && other.name !== user.name).map(access.passwords.canSignIn));
-  if (others.includes(true)) return;
+  if (flagOf(call.query, 'force') || user.role !== 'admin' || !access.passwords.canSignIn(user)) return;
+  if (reconciler.snapshot().desired.users.some((other) => other.role === 'admin' && other.name !== user.name && access.passwords.canSignIn(other))) return;
   throw failure({ status: 409, code: 'LastAdmin', detail: `${user.name} is the last admin who can sign in. Add another one first, or send ?force=true: then only the commands of bkg on the machine itself are left.` });
 }
 
-async function removeUser(call: Call): Promise<Answer> {
+function removeUser(call: Call): Promise<Answer> {
   const user = userOf(call);
-  await keepAnAdmin(call, user);
+  keepAnAdmin(call, user);
   const { keys } = call.house.reconciler.snapshot().desired;
   return removed(call, `/users/${escapeToken(user.name)}`, { name: user.name, removed: true, keysWithoutUser: keys.filter((key) => key.user === user.name).map((key) => key.id) });
 }
@@ -224,13 +223,13 @@ const body = (schema: Schema): Route['input'] => ({ 'application/json': { schema
 export const peopleRoutes: readonly Route[] = [
   route({
     method: 'GET', path: USERS, scope: 'users.read', summary: 'Everybody who is declared.', output: object({ users: list(USER) }),
-    async run(call) {
+    run(call) {
       const seen = seenOf(call, 'user');
-      return json({ users: await Promise.all(call.house.reconciler.snapshot().desired.users.map((user) => userView(call, user, seen))) });
+      return json({ users: call.house.reconciler.snapshot().desired.users.map((user) => userView(call, user, seen)) });
     },
   }),
   route({ method: 'POST', path: USERS, scope: 'users.write', summary: 'Declares a user, with the hash of the password.', query: DRY, output: USER, input: body(NEW_USER), run: addUser }),
-  route({ method: 'GET', path: `${USERS}/{name}`, scope: 'users.read', summary: 'One user.', output: USER, run: async (call) => json(await userView(call, userOf(call))) }),
+  route({ method: 'GET', path: `${USERS}/{name}`, scope: 'users.read', summary: 'One user.', output: USER, run: (call) => json(userView(call, userOf(call))) }),
   ...(['PUT', 'PATCH'] as const).map((method) => route({ method, path: `${USERS}/{name}`, scope: 'users.write', summary: 'Changes role or password; another password ends every session of the user.', query: FORCE, output: USER, input: body(USER_CHANGE), run: changeUser })),
   route({ method: 'DELETE', path: `${USERS}/{name}`, scope: 'users.write', summary: 'Removes a user: sessions and keys of theirs are refused from the next request on.', query: FORCE, output: object({ name: TEXT, removed: ANY }), run: removeUser }),
   route({ method: 'GET', path: KEYS, scope: 'keys.read', summary: 'Every API key, without its secret.', output: object({ keys: list(KEY) }), run: keyList }),

@@ -18,8 +18,8 @@ function audit(call: Call): Answer {
   return json({ audit: rows.map((row) => ({ ...row, detail: row.detail === null ? null : (JSON.parse(row.detail) as unknown) })), next: rows.at(-1)?.seq ?? null });
 }
 
-function verify(call: Call): Answer {
-  const fault = call.house.reconciler.auditFault();
+async function verify(call: Call): Promise<Answer> {
+  const fault = await call.house.reconciler.auditFault();
   return json(fault === null ? { intact: true } : { intact: false, ...fault });
 }
 

@@ -43,13 +43,13 @@ function page(call: Call, o: { readonly user: string; readonly code: string | nu
 async function set(call: Call, sent: { readonly code: string; readonly password: string }): Promise<string> {
   const { access, reconciler } = call.house;
   const { setup } = access;
-  const code = await setup.code();
+  const code = setup.code();
   if (code === null) throw failure({ status: 409, code: 'SetUpAlready', detail: 'An admin can sign in already, so the link is over. POST /auth/login signs in; `bkg user passwd NAME` on the machine sets another password.' });
   if (!sameSecret(code, sent.code)) throw failure({ status: 403, code: 'SetupCodeWrong', detail: 'This is not the link of this start of bkg. It stands in the output of bkg; each start prints another one.' });
   const { name, declared } = setup.user();
   const value = { hash: await hashFor(sent.password) };
   // Of two at once the first has used it.
-  if (code !== (await setup.code())) throw failure({ status: 409, code: 'SetUpAlready', detail: 'Somebody has just set the password with this link.' });
+  if (code !== setup.code()) throw failure({ status: 409, code: 'SetUpAlready', detail: 'Somebody has just set the password with this link.' });
   setup.burn();
   const at = `/users/${escapeToken(name)}`;
   const add = (path: string, to: Json): PatchOperation => ({ op: 'add', path, value: to });
@@ -90,8 +90,8 @@ export const setupRoutes: readonly Route[] = [
 /** For the port that serves pages. */
 export const setupPage: Route = route({
   method: 'GET', path: '/setup', scope: 'public', summary: 'The page behind the one-time link.', query: { code: 'Of the link.' }, output: TEXT,
-  async run(call) {
+  run(call) {
     const { setup } = call.house.access;
-    return page(call, { user: setup.user().name, code: (await setup.code()) === null ? null : call.query.get('code') ?? '' });
+    return page(call, { user: setup.user().name, code: setup.code() === null ? null : call.query.get('code') ?? '' });
   },
 });

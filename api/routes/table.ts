@@ -19,7 +19,7 @@ export function tableOf(house: House, o: { readonly meter: Meter; readonly page:
   const own = [...statusRoutes, ...configRoutes, ...pluginRoutes, ...controlRoutes, ...authRoutes, ...setupRoutes, ...peopleRoutes, ...recordRoutes];
   const older = own.filter((row) => row.path.startsWith(PLUGINS)).map((row): Route => ({ ...row, path: OLDER_PLUGINS + row.path.slice(PLUGINS.length), deprecated: true }));
   const metrics = route({
-    method: 'GET', path: '/metrics', scope: 'config.read', summary: 'Figures for Prometheus.', output: TEXT,
+    method: 'GET', path: '/metrics', scope: 'analytics.read', summary: 'Figures for Prometheus.', output: TEXT,
     run: async () => plain(await o.meter.text(), { type: o.meter.contentType }),
   });
   let document: unknown = null;

@@ -4,7 +4,7 @@ import type { Dispatcher, Pool } from 'undici';
 import { SECURITY_HEADERS } from '../security.ts';
 import type { ApiError } from './errors.ts';
 import type { Address } from './pools.ts';
-import { usageReader, usageStripper, type Usage } from './stream.ts';
+import { eventsIn, usageReader, usageStripper, type Usage } from './stream.ts';
 
 /** Made once per route, not per request. `headers`: name and value in turn, as undici takes them. */
 export type Upstream = Address & { readonly method: string; readonly path: string; readonly timeout_ms: number; readonly headers: readonly string[] };
@@ -27,6 +27,8 @@ export type ForwardEnd =
 
 /** Headers of the engine that mean something to the client; the rest is between the two of them and us. */
 const PASSED = new Set(['content-type', 'content-length', 'cache-control', 'content-encoding', 'retry-after', 'openai-processing-ms', 'x-request-id']);
+/** As long as a token is in most languages. */
+const BYTES_PER_TOKEN = 4;
 const NOT_LISTENING = new Set(['ECONNREFUSED', 'ENOENT', 'UND_ERR_CONNECT_TIMEOUT']);
 const SILENT = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT']);
 
@@ -42,8 +44,9 @@ export function forward(pool: Pool, order: ForwardOrder, end: (how: ForwardEnd) 
   let remaining_bytes = Infinity;
   let lastChunk: Buffer | null = null;
   let over = false;
-  /** As the engine tells; of a stream that broke off a token for each event, so that who leaves early pays, too. */
-  const usageNow = (): Usage => reader.usage() ?? { promptTokens: 0, completionTokens: inEvents ? events : 0 };
+  /** As the engine tells. Of an answer that broke off what it must have been, so that who leaves early pays, too: a token for each event, and the prompt by its length. */
+  const usageNow = (isWhole = false): Usage =>
+    reader.usage() ?? { promptTokens: isWhole || controller === null ? 0 : Math.ceil(order.body.length / BYTES_PER_TOKEN), completionTokens: events };
   const finish = (how: ForwardEnd): void => {
     if (over) return;
     over = true;
@@ -66,7 +69,7 @@ export function forward(pool: Pool, order: ForwardOrder, end: (how: ForwardEnd) 
   pool.dispatch({ path: upstream.path, method: upstream.method as Dispatcher.HttpMethod, headers, body: order.body, headersTimeout: upstream.timeout_ms, bodyTimeout: upstream.timeout_ms }, {
     onRequestStart(started) {
       controller = started;
-      if (response.destroyed) started.abort(new Error('the client went away'));
+      if (over || response.destroyed) started.abort(new Error('nobody waits for it any more'));
     },
     onResponseStart(_controller, statusCode, received) {
       status = statusCode;
@@ -77,7 +80,7 @@ export function forward(pool: Pool, order: ForwardOrder, end: (how: ForwardEnd) 
     },
     onResponseData(_controller, chunk) {
       reader.see(chunk);
-      events += 1;
+      if (inEvents) events += eventsIn(chunk);
       remaining_bytes -= chunk.length;
       // The end follows in the same turn: both leave in one write.
       if (remaining_bytes === 0) lastChunk = chunk;
@@ -87,7 +90,7 @@ export function forward(pool: Pool, order: ForwardOrder, end: (how: ForwardEnd) 
       write(stripper?.end() ?? null);
       if (lastChunk === null) response.end();
       else response.end(lastChunk);
-      finish({ kind: 'done', status, usage: usageNow() });
+      finish({ kind: 'done', status, usage: usageNow(true) });
     },
     onResponseError(_controller, error) {
       if (!over) finish({ kind: 'failed', inEvents, usage: usageNow(), ...failed(error, upstream) });

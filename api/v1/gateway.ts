@@ -23,7 +23,7 @@ const CAPABILITY_OF: Readonly<Record<string, string>> = {
   '/v1/embeddings': 'llm.embed',
 };
 
-export type GatewayOptions = { readonly reconciler: Reconciler; readonly access: Pick<Access, 'ofRequest' | 'quotas' | 'watch' | 'callers'>; /** Where our own pages come from. */ readonly own: () => Own; readonly log: Logger };
+export type GatewayOptions = { readonly reconciler: Reconciler; readonly access: Pick<Access, 'ofRequest' | 'again' | 'quotas' | 'watch' | 'callers'>; /** Where our own pages come from. */ readonly own: () => Own; readonly log: Logger };
 export type Gateway = {
   /** For every request whose path begins with /v1/. */
   listener(request: IncomingMessage, response: ServerResponse): void;
@@ -186,7 +186,7 @@ export function dataPlane(options: GatewayOptions): Gateway {
   }
 
   const watched = ({ serving, choice }: Handed, cut: (error: ApiError) => void): (() => void) =>
-    watch.add({ identity: serving.identity, capability: serving.capability, plugin: choice.route.plugin, cut: (refusal) => cut(inOpenAiWords(refusal)) });
+    watch.add({ now: () => options.access.again(serving.identity), capability: serving.capability, plugin: choice.route.plugin, cut: (refusal) => cut(inOpenAiWords(refusal)) });
 
   function note({ serving, choice, quota }: Handed, what: { readonly status: number; readonly usage: Usage; readonly latency_ms: number }): void {
     const { who } = serving.identity;

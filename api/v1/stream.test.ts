@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import type { Route } from '../../reconciler/index.ts';
 import { until } from '../testing/doors.ts';
 import { answerJson, openEngine, openPlane, routeTo, say, type Engine, type Plane, type Seen } from '../testing/plane.ts';
-import { usageReader, usageStripper } from './stream.ts';
+import { eventsIn, usageReader, usageStripper } from './stream.ts';
 
 const QUESTION = { model: 'small', stream: true, messages: [] };
 const event = (value: unknown): string => `data: ${JSON.stringify(value)}\n\n`;
@@ -216,5 +216,9 @@ test('where nobody listens any more and no successor comes, it is a 503 with the
   assert.is(plane.leases.length, 1);
   assert.equal(plane.usage().map(({ requests, errors }) => ({ requests, errors })), [{ requests: 1, errors: 1 }]);
 }));
+
+test('events are counted, however they come in chunks', () => {
+  assert.equal(['data: a\n\n', 'data: a\n\ndata: b\n\n', 'data: a\r\n\r\n', 'data: half', 'a\n\ndata: b\n\ndata: c\n\ndat'].map((text) => eventsIn(Buffer.from(text))), [1, 2, 1, 1, 3]);
+});
 
 test.run();

@@ -34,6 +34,14 @@ function numberAfter(bytes: Buffer, name: Buffer, from: number): number {
   return value;
 }
 
+/** How many events end in a chunk. */
+export function eventsIn(chunk: Buffer): number {
+  let found = 0;
+  for (let at = chunk.indexOf(EVENT_END); at >= 0; at = chunk.indexOf(EVENT_END, at + EVENT_END.length)) found += 1;
+  // An engine that ends its lines with CRLF, or an event in two chunks.
+  return Math.max(1, found);
+}
+
 /** Keeps the chunks of the tail, however small they come; nothing is copied until the end. */
 export function usageReader() {
   const tail: Buffer[] = [];

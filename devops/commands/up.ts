@@ -173,8 +173,8 @@ function sayPorts(snapshot: Snapshot, saying: Saying): void {
 }
 
 /** While no admin can sign in: where the first password is set. The link is for whoever can read this, and good once. */
-async function sayFirstStart(setup: Setup, o: { readonly door: PublicDoor; readonly port: number | null; readonly terminal: boolean; readonly log: Logger; readonly before: () => void }): Promise<void> {
-  const code = await setup.code();
+function sayFirstStart(setup: Setup, o: { readonly door: PublicDoor; readonly port: number | null; readonly terminal: boolean; readonly log: Logger; readonly before: () => void }): void {
+  const code = setup.code();
   if (code === null || o.port === null) return;
   const text = `No admin can sign in yet. Set the password of ${setup.user().name} here, once: ${urlOf(o.door, o.port)}/setup?code=${code}`;
   if (!o.terminal) return o.log.info(text);

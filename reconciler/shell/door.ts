@@ -271,7 +271,7 @@ export type Reconciler = {
   audit(entry: AuditEntry): void;
   audits(query: AuditQuery): readonly AuditRow[];
   /** The first row of the audit log that is not what was written; null when all is. */
-  auditFault(): AuditFault | null;
+  auditFault(): Promise<AuditFault | null>;
   /** Counts one request of the data plane; written in batches. */
   account(event: UsageEvent): void;
   usage(query: UsageQuery): readonly UsageRow[];

@@ -20,6 +20,16 @@ export function peopleRows(db: Database.Database, { later, hashId }: { readonly 
   return { ...denialRows(db, later), ...sessionRows(db, later), ...mirrorRows(db, { later, hashId }) };
 }
 
+/** What takes a right away stands on the disk, not only in its cache: a power cut must not give it back. */
+function durably(db: Database.Database, write: () => void): void {
+  db.pragma('synchronous = FULL');
+  try {
+    write();
+  } finally {
+    db.pragma('synchronous = NORMAL');
+  }
+}
+
 function denialRows(db: Database.Database, later: Later) {
   const all = db.prepare('SELECT json FROM denials ORDER BY id').pluck();
   const clear = db.prepare('DELETE FROM denials');
@@ -30,7 +40,7 @@ function denialRows(db: Database.Database, later: Later) {
   });
   return {
     denials: (): readonly Denied[] => (all.all() as string[]).map((json) => JSON.parse(json) as Denied),
-    saveDenials: (denied: readonly Denied[]): void => { later.write('denials', () => save.immediate(denied)); },
+    saveDenials: (denied: readonly Denied[]): void => { later.write('denials', () => durably(db, () => save.immediate(denied))); },
   };
 }
 
@@ -40,7 +50,7 @@ function sessionRows(db: Database.Database, later: Later) {
   const forget = db.prepare('DELETE FROM sessions WHERE expires < ?');
   return {
     sessions: (): readonly SessionRow[] => all.all() as SessionRow[],
-    saveSession: (row: SessionRow): void => { later.write(`session ${row.family}`, () => save.run(row)); },
+    saveSession: (row: SessionRow): void => { later.write(`session ${row.family}`, () => (row.ended === null ? save.run(row) : durably(db, () => save.run(row)))); },
     forgetSessions: (now: number): void => { later.write('old sessions', () => forget.run(now - ENDED_KEPT_MS)); },
   };
 }

@@ -122,26 +122,6 @@ test('texts of the file are kept so that only this home reads them; those of an 
   next.close();
 }));
 
-test('the audit log tells a changed row, a missing one, and one that was cut off its end', () => withStore(({ store, held }) => {
-  for (let index = 1; index <= 5; index += 1) store.audit({ actor: 'anna', source: 'api', action: index === 3 ? 'key.create' : 'login', target: `t${index}` });
-  assert.is(store.auditFault(), null);
-  assert.equal(store.audits({ limit: 2, before: 5, action: null, actor: null }).map(({ target }) => target), ['t4', 't3']);
-  assert.equal(store.audits({ limit: 9, before: 99, action: 'key.', actor: 'anna' }).map(({ seq, action }) => [seq, action]), [[3, 'key.create']]);
-  assert.equal(store.audits({ limit: 9, before: 99, action: 'key', actor: null }), []);
-  const undone = (change: string, back: () => void): string | undefined => {
-    held.exec(change);
-    const message = store.auditFault()?.message;
-    back();
-    return message;
-  };
-  const row = held.prepare('SELECT * FROM audit WHERE seq = 3').get() as Record<string, unknown>;
-  const put = held.prepare('INSERT OR REPLACE INTO audit (seq, at, actor, source, address, action, target, outcome, revision, detail, hash) VALUES (@seq, @at, @actor, @source, @address, @action, @target, @outcome, @revision, @detail, @hash)');
-  assert.is(undone("UPDATE audit SET actor = 'mallory' WHERE seq = 3", () => put.run(row)), 'row 3 is not what was written');
-  assert.is(undone('DELETE FROM audit WHERE seq = 3', () => put.run(row)), 'row 3 is missing');
-  assert.is(store.auditFault(), null);
-  assert.is(undone('DELETE FROM audit WHERE seq > 3', () => undefined), 'rows 4 to 5 are missing');
-}));
-
 test('usage: sums by the hour outlive the single requests, and failures are the plugin\'s', () => withStore(({ path, store }) => {
   const hour = Date.UTC(2026, 5, 1, 10);
   const one = { at: hour + 60_000, key: 'ci', user: 'anna', plugin: 'llmserver', model: 'mini', capability: 'llm.chat', status: 200, promptTokens: 3, completionTokens: 5, latency_ms: 10 };

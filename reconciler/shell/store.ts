@@ -2,7 +2,7 @@
 import Database from 'better-sqlite3';
 import { chmodSync } from 'node:fs';
 import type { Ask, History, ObservedModel, Serving } from '../core/types.ts';
-import { AUDIT_SCHEMA, auditRows } from './store-audit.ts';
+import { AUDIT_SCHEMA, auditRows, beginAudit } from './store-audit.ts';
 import { openLater, type Later } from './store-later.ts';
 import { PEOPLE_SCHEMA, peopleRows } from './store-people.ts';
 import type { Secrets } from './secrets.ts';
@@ -12,7 +12,7 @@ import { USAGE_SCHEMA, usageRows } from './store-usage.ts';
 const BUSY_TIMEOUT_MS = 50;
 /** Revisions kept with their text; older ones keep their row only. */
 const TEXTS_KEPT = 20;
-const SCHEMA_VERSION = 3;
+const SCHEMA_VERSION = 4;
 /** Enough to tell two hashes of one house apart. */
 const HASH_ID_LENGTH = 16;
 
@@ -59,6 +59,8 @@ export function openStore(path: string, { bootId, secrets }: { readonly bootId: 
   db.exec(SCHEMA + AUDIT_SCHEMA + PEOPLE_SCHEMA + USAGE_SCHEMA);
   if (version === 1) db.exec('ALTER TABLE incarnations ADD COLUMN models TEXT');
   if (version === 1 || version === 2) encryptTexts(db, secrets);
+  const auditSeal = (text: string): string => secrets.seal(`audit\n${text}`);
+  if (version < 4) beginAudit(db, auditSeal);
   db.pragma(`user_version = ${SCHEMA_VERSION}`);
   const later = openLater();
   const people = peopleRows(db, { later, hashId: (hash) => secrets.seal(`hash\n${hash}`).slice(0, HASH_ID_LENGTH) });
@@ -69,7 +71,7 @@ export function openStore(path: string, { bootId, secrets }: { readonly bootId: 
     ...askRows(db, bootId),
     ...revisionRows(db, secrets),
     ...modelRows(db, later),
-    ...auditRows(db, { later, seal: (text) => secrets.seal(`audit\n${text}`) }),
+    ...auditRows(db, { later, seal: auditSeal }),
     ...people,
     ...usage,
     /** Tries again what the disk would not take. */
