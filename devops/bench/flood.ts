@@ -9,7 +9,9 @@ const SECRET_LENGTH = 43;
 /** So many a second and no more: what is asked for is the rate of the attack, not of the machine. */
 const RATE = 12_000;
 const TURN_MS = 10;
-const REFUSED = 'HTTP/1.1 4';
+/** Wrong, too many, or not now. */
+const REFUSED = /HTTP\/1\.1 [45]/;
+const STATUS_LENGTH = 'HTTP/1.1 4'.length;
 const LET_IN = 'HTTP/1.1 2';
 
 const [url = '', prefix = ''] = process.argv.slice(2);
@@ -31,7 +33,7 @@ async function openStream(): Promise<{ readonly fill: () => void }> {
     const text = tail + chunk;
     const found = text.split(REFUSED).length - 1;
     if (text.includes(LET_IN)) throw new Error('a wrong key was let in');
-    tail = text.slice(1 - REFUSED.length);
+    tail = text.slice(1 - STATUS_LENGTH);
     waiting -= found;
     answered += found;
   });
