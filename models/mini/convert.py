@@ -22,12 +22,12 @@ FIRST_TOKENS = 6
 # An answer said less often than this holds a name; it is learned whole, so that the name is copied.
 SAID_SELDOM = 100
 # Calls and JSON count so much beside other words: one wrong sign in them and all is wrong. And the first words of an answer: with them it is chosen.
-EXACT, LOOSE, FIRST = 8, 2, 7
+EXACT, LOOSE, FIRST = 8, 2, 4
 
 # Exercises in copying, for each conversation: so many more at first, and only the lasting ones after so many conversations.
 EXERCISES_FIRST = 1.5
 EXERCISES_LESS = 10_000
-EXERCISES = 0.1
+EXERCISES = 0.15
 ROW_MIN, ROW_MAX = 4, 40
 # So many rows are of a few tokens only, so that a token alone does not tell the next.
 REPETITIVE, FEWEST = 0.5, 4

@@ -70,9 +70,9 @@ function talkOf({ knowledge, material }: Sources, topic: Topic, at: { readonly t
 }
 
 /** Questions it was not taught: as many as so many topics, for there are more of them than of all others. */
-const FOREIGN_TOPICS = 90;
+const FOREIGN_TOPICS = 105;
 /** Each tool counts as so many topics, and each JSON task: they copy values, which is learned slowly. */
-const TOOL_TOPICS = 2.75;
+const TOOL_TOPICS = 3.1;
 const TASK_TOPICS = 4;
 
 type Sources = { readonly knowledge: Knowledge; readonly material: Material };

@@ -9,6 +9,10 @@ const DIGITS_MAX = 4;
 /** So many numbers are round, up to a million; so many sums have decimals, in so many of their numbers; so many have brackets. */
 const ROUND = 0.15, DECIMAL = 0.12, IN_NUMBERS = 0.7, BRACKETED = 0.1;
 const ROUND_BY = [10, 100, 1000, 10_000];
+/** So many are of two digits only, of which the second follows again and again, as in 1000000 or 9999: each is to be copied as often as it stands there. */
+const OF_RUNS = 0.08, RUN_MAX = 6;
+/** So many numbers stand in their sum once more. */
+const AGAIN = 0.15;
 const SIGNS = ['+', '+', '+', '-', '-', '*', '*', '/'] as const;
 type Sign = (typeof SIGNS)[number];
 /** What a division divides by. */
@@ -21,6 +25,7 @@ const PRECISION = 6;
 const below = (most: number, random: Random): number => Math.floor(random() * most);
 
 function anyNumber(random: Random): number {
+  if (random() < OF_RUNS) return Number(`${1 + below(9, random)}${String(below(10, random)).repeat(1 + below(RUN_MAX, random))}`);
   if (random() < ROUND) return (1 + below(100, random)) * oneOf(ROUND_BY, random);
   return 1 + below(10 ** (1 + below(DIGITS_MAX, random)), random);
 }
@@ -51,7 +56,8 @@ export function anySum(random: Random): string {
   let count = NUMBERS_MAX;
   while (count > 2 && random() < SHORTER) count -= 1;
   const signs = Array.from({ length: count - 1 }, (): Sign => oneOf(SIGNS, random));
-  const numbers = Array.from({ length: count }, (_, at) => (signs[at - 1] === '/' ? 2 + below(DIVISOR_MAX - 1, random) : anyNumber(random)));
+  const numbers: number[] = [];
+  for (let at = 0; at < count; at += 1) numbers.push(signs[at - 1] === '/' ? 2 + below(DIVISOR_MAX - 1, random) : at > 0 && random() < AGAIN ? oneOf(numbers, random) : anyNumber(random));
   // The first number of a product is made a multiple of all that it is divided by.
   for (let at = 0, first = 0; at < signs.length; at += 1) {
     if (signs[at] === '/') numbers[first] = numbers[first]! * numbers[at + 1]!;

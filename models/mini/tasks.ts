@@ -29,6 +29,8 @@ export type Tool = {
 export type Task = { readonly id: string; readonly schema: unknown; readonly slots?: Slots; readonly cases: readonly { readonly answer: string; readonly ask: Texts }[] };
 export type Material = {
   readonly words: { readonly [language in Language]: Readonly<Record<string, readonly string[]>> };
+  /** What people say before and after a request. */
+  readonly around: { readonly [language in Language]: { readonly before: readonly string[]; readonly after: readonly string[] } };
   readonly kinds: Readonly<Record<string, Kind>>; readonly tools: readonly Tool[]; readonly tasks: readonly Task[];
 };
 
@@ -38,10 +40,14 @@ const GOES_ON = 0.3;
 /** A system offers so many tools at most. */
 const OFFERED_MAX = 3;
 /** So many requests follow another one under the same tools, for the list of them is long to read; and there are so many at most. */
-const ASKS_AGAIN = 0.85;
-const REQUESTS_MAX = 6;
+const ASKS_AGAIN = 0.92;
+const REQUESTS_MAX = 9;
 /** So many models are called by a part of their address. */
 const SHORT_NAMES = 0.6;
+/** So many requests stand between other words, which have no say in the call; of these up to the first bound something before them, from the second on something after them. */
+const AROUND = 0.25, BEFORE = 0.6, AFTER = 0.5;
+/** So many second numbers are the first one once more. */
+const SAME_NUMBER = 0.08;
 /** For a value unlike the others of its kind. */
 const TRIES_MAX = 1000;
 
@@ -92,6 +98,11 @@ function slot(drawing: Drawing, name: string): string {
   const kind = kindOf(name);
   const known = values.get(name);
   if (known !== undefined) return known;
+  const first = drawing.material.kinds[slots[kind] ?? kind]?.number === undefined || name === kind ? undefined : values.get(kind);
+  if (first !== undefined && drawing.random() < SAME_NUMBER) {
+    values.set(name, first);
+    return first;
+  }
   for (let tries = 0; tries < TRIES_MAX; tries += 1) {
     const made = valueOf(drawing, slots[kind] ?? kind);
     const taken = [...values].some(([other, value]) => kindOf(other) === kind && value === made);
@@ -100,6 +111,17 @@ function slot(drawing: Drawing, name: string): string {
     return made;
   }
   throw new Error(`tools.yaml: {${name}} finds no value that another has not: its kind has too few`);
+}
+
+/** A request as it is, or with what else somebody says before it or after it. */
+function among(drawing: Drawing, request: string): string {
+  const { material, language, random } = drawing;
+  if (random() >= AROUND) return request;
+  const { before, after } = material.around[language];
+  const said = (phrases: readonly string[]): string => draw(parsePhrase(oneOf(phrases, random)), { list: (name) => wordsOf(drawing, name).map(literal), slot: () => '' }, random);
+  const where = random();
+  const told = where < BEFORE ? `${said(before)} ${request}` : request;
+  return where >= AFTER ? `${told} ${said(after)}`.replace(/ (?=[,.])/g, '') : told;
 }
 
 /** The words of all values so far, which a slip must not touch. */
@@ -131,7 +153,7 @@ function request(material: Material, tool: Tool, { language, random }: At): read
     return [[name, type === 'integer' ? Number(value) : value]];
   }));
   const called: readonly Message[] = [
-    { role: 'user', content: roughly(drawing, question) },
+    { role: 'user', content: roughly(drawing, among(drawing, question)) },
     { role: 'assistant', content: `<tool_call>{"name": ${JSON.stringify(tool.definition.name)}, "arguments": ${JSON.stringify(drawing.call)}}</tool_call>` },
   ];
   if (random() >= GOES_ON) return called;
