@@ -80,7 +80,7 @@ const FOREIGN = nobody(403, 'OriginForeign', 'A request with a cookie must come 
 const FORGED = nobody(403, 'CsrfMissing', `A request with a cookie that changes something needs the header ${CSRF_HEADER}, with the csrf that POST /auth/login or GET /auth/me gave.`);
 
 export type AccessOptions = {
-  readonly reconciler: Pick<Reconciler, 'snapshot' | 'subscribe' | 'sessions' | 'saveSession' | 'derive'>;
+  readonly reconciler: Pick<Reconciler, 'snapshot' | 'subscribe' | 'sessions' | 'saveSessions' | 'derive'>;
   readonly adminToken: string;
   readonly env: Readonly<Record<string, string | undefined>>;
 };
@@ -117,7 +117,9 @@ export async function openAccess({ reconciler, adminToken, env }: AccessOptions)
     const who = row === null ? null : directory().user(row.user);
     const user = row === null ? undefined : reconciler.snapshot().desired.users.find((one) => one.name === row.user);
     if (row === null || who === null || user === undefined) return UNKNOWN;
-    if (!sessions.isBoundTo(row, passwords.credentialOf(user))) {
+    const credential = passwords.credentialOf(user);
+    if (credential === 'unknown') return UNKNOWN;
+    if (!sessions.isBoundTo(row, credential)) {
       sessions.end(row.family, 'the password was changed');
       return UNKNOWN;
     }
@@ -158,11 +160,14 @@ export async function openAccess({ reconciler, adminToken, env }: AccessOptions)
   }
 
   let users: Snapshot['desired']['users'] | null = null;
-  const follow = ({ desired }: Snapshot): void => {
-    if (desired.users === users) return;
+  const follow = ({ desired, file }: Snapshot): void => {
+    // Nobody has left by a file that is half written, or that this start cannot resolve: who is not in it is refused meanwhile, and that is all.
+    if (desired.users === users || !file.valid || file.revision !== file.inForce) return;
     users = desired.users;
+    void passwords.refresh();
     sessions.endBut(new Set(users.map(({ name }) => name)));
   };
+  await passwords.refresh();
   follow(reconciler.snapshot());
   const stop = reconciler.subscribe((event) => { if (event.type === 'snapshot') follow(event.snapshot); });
 

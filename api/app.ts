@@ -4,7 +4,7 @@ import Koa, { type Context, type Next } from 'koa';
 import type { Actor } from '../reconciler/index.ts';
 import type { Right } from '../schema/scopes.ts';
 import type { Identity } from './access.ts';
-import { lacking, may, outOfReach, reaches, type Somebody } from './auth/somebody.ts';
+import { lacking, may, NOBODY, outOfReach, reaches, type Somebody } from './auth/somebody.ts';
 import { CONTROL_BODY_MAX_BYTES, jsonOf, mediaTypeOf, readBody, textOf } from './body.ts';
 import { isOwnOrigin, type Own } from './hosts.ts';
 import type { Meter } from './meter.ts';
@@ -83,7 +83,6 @@ export function admitted(row: Route, identity: Identity, params: Readonly<Record
 }
 
 const WRITES: readonly Right[] = ['config.write', 'plugins.control', 'models.write', 'users.write', 'keys.write'];
-const NOBODY: Somebody = { kind: 'user', name: 'nobody', user: null, key: null, grants: [[]], plugins: [] };
 
 async function limit(o: AppOptions, context: Context, peer: string | undefined): Promise<void> {
   const { requestsPerMinute } = o.house.reconciler.snapshot().desired.server.rateLimit;
@@ -101,12 +100,22 @@ function makeRouter(o: AppOptions): Router {
   const router = new Router();
   for (const row of o.table) {
     router.register(koaPath(row.path), [row.method], async (context) => {
-      const identity = (context.state as { readonly identity: Identity }).identity;
-      const who = admitted(row, identity, context.params as Record<string, string>);
+      const came = (context.state as { readonly identity: Identity }).identity;
+      const params = context.params as Record<string, string>;
+      admitted(row, came, params);
       const { type, body } = await bodyOf(row, context as unknown as Context);
+      // A body may take minutes to come: who was let in with its headers may have been shut out since.
+      const again = (): Identity => (came.kind === 'nobody' ? came : o.house.access.again(came));
+      const identity = again();
+      if (identity.kind === 'nobody' && came.kind !== 'nobody') throw failure(identity.refusal);
+      const who = admitted(row, identity, params);
+      const now = (): Somebody => {
+        const found = again();
+        return found.kind === 'nobody' ? NOBODY : found.who;
+      };
       const actor = { name: who.name, source: sourceOf(context.get('x-bkg-source')), address: context.req.socket.remoteAddress ?? null };
       const answer = await row.run({
-        house: o.house, actor, who, session: identity.kind === 'somebody' ? identity.session : null, fromOwnPage: context.headers.origin !== undefined && isOwnOrigin(context.headers, o.own()), path: context.path, params: context.params as Record<string, string>,
+        house: o.house, actor, who, now, session: identity.kind === 'somebody' ? identity.session : null, fromOwnPage: context.headers.origin !== undefined && isOwnOrigin(context.headers, o.own()), path: context.path, params,
         query: context.URL.searchParams, headers: context.headers, type, body, signal: signalOf(context as unknown as Context),
       });
       await send(answer, context as unknown as Context);

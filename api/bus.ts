@@ -88,26 +88,36 @@ async function answer(o: BusOptions, request: IncomingMessage, response: ServerR
   if (found === null) throw failure({ status: 404, code: 'NotFound', detail: `There is nothing at ${url.pathname} on the bus: POST /invoke/{capability}, or a WebSocket at /.` });
   if (request.method !== 'POST') throw failure({ status: 405, code: 'MethodNotAllowed', detail: 'A capability is called by POST.', headers: { allow: 'POST' } });
   const { reconciler, access } = o.house;
-  const caller = callerOf(reconciler, bearerOf(request));
-  const behind = behindOf(o, request, caller);
   const capability = found[1]!;
   const named = url.searchParams.get('plugin');
-  const snapshot = reconciler.snapshot();
   const controller = new AbortController();
   response.once('close', () => controller.abort());
+  judged(o, request, { capability, named });
+  const input = await inputOf(request);
+  // The input may have taken a minute to come: grants and people may be others since.
+  const { caller, behind, provider } = judged(o, request, { capability, named });
+  if (provider === null) return answerHouseCall({ house: o.house, capability, plugin: caller.plugin, behind, input, signal: controller.signal }, response);
+  const { identity, through, address } = behind ?? { identity: null, through: [], address: null };
+  await invoke({ reconciler, access, behind: { identity, address, through: [...through, caller.plugin] }, plugin: provider, capability, input, headers: request.headers, signal: controller.signal }, response);
+}
+
+type Judged = { readonly caller: Caller; readonly behind: Behind | null; /** Null: bkg itself answers. */ readonly provider: string | null };
+
+/** Who calls, for whom, and who answers. Throws a refusal. */
+function judged(o: BusOptions, request: IncomingMessage, { capability, named }: { readonly capability: string; readonly named: string | null }): Judged {
+  const { reconciler } = o.house;
+  const caller = callerOf(reconciler, bearerOf(request));
+  const behind = behindOf(o, request, caller);
+  const snapshot = reconciler.snapshot();
   if (capability.startsWith(HOUSE)) {
     if (named !== null) throw failure({ status: 404, code: 'CapabilityUnknown', detail: `${named} does not offer ${capability}; bkg itself answers it.` });
     houseRoute(capability);
     checkGrant(snapshot, caller.plugin, capability);
-    return answerHouseCall({ house: o.house, capability, plugin: caller.plugin, behind, input: await inputOf(request), signal: controller.signal }, response);
+    return { caller, behind, provider: null };
   }
   if (!snapshot.routes.some((route) => route.capabilities.some((own) => own.id === capability))) throw failure({ status: 404, code: 'CapabilityUnknown', detail: `No declared plugin offers ${capability}.` });
   checkGrant(snapshot, caller.plugin, capability);
-  const plugin = providerOf(snapshot, capability, { caller: caller.plugin, named });
-  const { identity, through, address } = behind ?? { identity: null, through: [], address: null };
-  await invoke({
-    reconciler, access, behind: { identity, address, through: [...through, caller.plugin] }, plugin, capability, input: await inputOf(request), headers: request.headers, signal: controller.signal,
-  }, response);
+  return { caller, behind, provider: providerOf(snapshot, capability, { caller: caller.plugin, named }) };
 }
 
 /** Whose call the plugin is answering with this one; null when it calls for itself. */

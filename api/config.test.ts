@@ -1,7 +1,8 @@
 // The declared state over HTTP: revisions, masks, media types, waits, and what a refused edit says.
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { PatchResult } from '../reconciler/index.ts';
+import type { DesiredKey, DesiredUser, PatchResult } from '../reconciler/index.ts';
+import { makeSecret } from './auth/keys.ts';
 import { type Doors, type Reply, type Send, openDoors } from './testing/doors.ts';
 import { revisionOf } from './testing/house.ts';
 
@@ -123,6 +124,22 @@ test('bodies that are none', async () => {
   assert.is((await write('/api/config', { type: PATCH, body: [{ op: 'add', path: 'no-slash', value: 1 }] })).status, 422);
   assert.is((await write('/api/config', { type: MERGE, body: JSON.stringify({ a: 'x'.repeat(9 * 2 ** 20) }) })).status, 413);
   assert.is((await write('/api/config/plugins', { method: 'PUT', type: 'application/yaml', body: 'a: 1' })).status, 415);
+});
+
+test('what somebody may not see is not told by a copy of it, nor by a test', async () => {
+  const secret = await makeSecret('dev');
+  const users: readonly DesiredUser[] = [{ name: 'dora', role: 'developer', password: null }];
+  const keys: readonly DesiredKey[] = [{ id: 'dev', name: null, user: 'dora', scopes: ['config.read', 'config.write', 'plugins.control'], within: [], hash: secret!.hash, previous: null, expires: null, limits: { requestsPerMinute: null, tokensPerMinute: null, concurrent: null }, plugins: null }];
+  const own = await openDoors({ text: `${TEXT}users: { bert: { role: admin } }\n`, users, keys, plugins: [{ id: 'echo' }] });
+  const told = async (operations: unknown): Promise<unknown> => (await own.send('/api/config?dryRun=true', { method: 'PATCH', token: secret!.token, headers: { 'content-type': PATCH, 'if-match': '*' }, body: JSON.stringify(operations) })).body['code'];
+  try {
+    for (const from of ['/users/bert', '/users', '/keys/x', '']) assert.is(await told([{ op: 'copy', from, path: '/plugins/echo/config/x' }]), 'ScopeMissing', from);
+    assert.is(await told([{ op: 'test', path: '/users/bert/role', value: 'admin' }]), 'ScopeMissing');
+    assert.is(await told([{ op: 'test', path: '/version', value: 1 }, { op: 'add', path: '/plugins/echo/config/x', value: 1 }]), undefined);
+    assert.is(own.patches.length, 1);
+  } finally {
+    await own.close();
+  }
 });
 
 test('a file that has moved on is 412 with both differences, masked', async () => {

@@ -1,13 +1,14 @@
 // An edit of bkg.yaml from a request: masks, revision, dry run, commit, waiting, and the answer with a diff that may be shown.
 import { failure } from './problem.ts';
 import { judgeEdit } from './auth/edits.ts';
-import { hiddenFrom, may, type Somebody } from './auth/somebody.ts';
+import { hiddenFrom, lacking, may, type Somebody } from './auth/somebody.ts';
 import { composedOf } from './composed.ts';
 import { unmask } from './mask.ts';
 import { maskedDiff, unmaskedText } from './masking.ts';
 import { otherSide } from './redact-diff.ts';
 import { type Answer, type Call, durationOf, flagOf, json } from './route.ts';
 import type { Json, PatchOperation, PatchResult } from '../reconciler/index.ts';
+import { tokensOf } from '../schema/pointer.ts';
 import type { Schema } from '../schema/walk.ts';
 
 /** Longest wait for convergence: a model of some GB over a good line. Beyond it, ask again. */
@@ -18,7 +19,7 @@ export type Declared = { readonly text: string; readonly revision: string; reado
 
 /** Operations, or a whole text; `ifRevision` null writes over whatever stands there. */
 export type Change = { readonly operations: readonly PatchOperation[] } | { readonly text: string };
-export type Edit = { readonly read: Declared; readonly change: Change; readonly ifRevision: string | null };
+export type Edit = { readonly read: Declared; readonly change: Change; readonly ifRevision: string | null; /** As in the reconciler's patch; true when absent. */ readonly denies?: boolean };
 
 type Done = Extract<PatchResult, { readonly ok: true }>;
 
@@ -43,15 +44,26 @@ export function ifMatchOf(call: Call, now: string): string | null {
 /** Makes the edit; a refusal throws. Returns what the reconciler made of it, the diff masked. */
 export async function commit(call: Call, edit: Edit, dryRun: boolean): Promise<Done & { readonly shown: string | null }> {
   const { reconciler } = call.house;
+  if ('operations' in edit.change) keepHidden(call.who, edit.change.operations);
   const root = composedOf(reconciler.snapshot().desired);
   const meant = 'text' in edit.change
     ? await unmaskedText(edit.change.text, { current: edit.read.text, value: edit.read.value, root })
     : unmask(edit.change.operations, edit.read.value, root);
   if (meant.problems.length > 0) throw failure({ status: 422, code: meant.problems[0]!.code, detail: meant.problems[0]!.message, problems: meant.problems });
   const change = 'text' in meant ? { text: meant.text } : { operations: meant.operations };
-  const result = await reconciler.patch({ actor: call.actor, change, ifRevision: edit.ifRevision, dryRun, judge: (before, after) => judgeEdit(call.who, before, after) });
+  const result = await reconciler.patch({ actor: call.actor, change, ifRevision: edit.ifRevision, dryRun, denies: edit.denies ?? true, judge: (before, after) => judgeEdit(call.now(), before, after) });
   if (result.ok) return { ...result, shown: await shownTo(call.who, result.diff, { before: edit.read.text, root }) };
   throw failure(await refusalOf(call, { result, read: edit.read, root }));
+}
+
+/** What one may not see is not told by a copy of it, nor by a test whether it is so. */
+function keepHidden(who: Somebody, operations: readonly PatchOperation[]): void {
+  const hidden = hiddenFrom(who);
+  for (const operation of operations) {
+    const read = operation.op === 'test' ? operation.path : 'from' in operation ? operation.from : null;
+    const section = read === null ? undefined : hidden.find((one) => read === '' || tokensOf(read)[0] === one);
+    if (section !== undefined) throw failure(lacking(who, `${section}.read`));
+  }
 }
 
 /** A diff for who asks: around a change stand lines that are about others. */
@@ -66,7 +78,7 @@ type Refused = { readonly result: Exclude<PatchResult, { readonly ok: true }>; r
 async function refusalOf(call: Call, { result, read, root }: Refused): Promise<Parameters<typeof failure>[0]> {
   const inForce = { revision: call.house.reconciler.snapshot().file.inForce };
   switch (result.code) {
-    case 'Invalid': return { status: 422, code: 'ConfigInvalid', detail: `With this edit bkg.yaml would not be valid, so nothing was changed: ${result.problems.find((one) => one.severity === 'error')?.message ?? ''}`, problems: result.problems, more: { ...inForce, ...deniedBy(result) } };
+    case 'Invalid': return { status: 422, code: 'ConfigInvalid', detail: `${call.house.reconciler.snapshot().file.valid ? 'With this edit bkg.yaml would not be valid' : 'bkg.yaml is not valid as it stands; correct that first'}, so nothing was changed: ${result.problems.find((one) => one.severity === 'error')?.message ?? ''}`, problems: result.problems, more: { ...inForce, ...deniedBy(result) } };
     case 'Forbidden': return { status: 403, code: result.problems[0]?.code ?? 'Forbidden', detail: result.problems[0]?.message ?? 'The edit needs more rights.', problems: result.problems };
     case 'Refused': return { status: 422, code: result.problems[0]?.code ?? 'EditRefused', detail: result.problems[0]?.message ?? 'The edit was refused.', problems: result.problems, more: { ...inForce, ...deniedBy(result) } };
     case 'ReadOnlyFile': return { status: 409, code: 'ReadOnlyFile', detail: result.message, more: { ...inForce, diff: await shownTo(call.who, result.diff, { before: read.text, root }), denied: result.denied } };

@@ -6,7 +6,7 @@ import { admitted } from './app.ts';
 import { type Behind, CALLER_HEADER } from './auth/callers.ts';
 import { isKeyToken } from './auth/keys.ts';
 import { isSessionToken } from './auth/sessions.ts';
-import { mayGive, type Somebody } from './auth/somebody.ts';
+import { mayGive, NOBODY, type Somebody } from './auth/somebody.ts';
 import { failure, type Refusal } from './problem.ts';
 import { ANY, type Answer, type Call, type House, type Route, checkBody, json, object, route } from './route.ts';
 import { authRoutes } from './routes/auth.ts';
@@ -86,8 +86,12 @@ export async function answerHouseCall(order: HouseOrder, response: ServerRespons
   if (rule !== undefined) checkBody(rule, body);
   // Where nobody is known to be, wrong tries are counted on the plugin they come through.
   const first = `plugin ${behind?.through[0] ?? plugin}`;
+  const now = (): Somebody => {
+    const found = behind === null ? null : house.access.callers.again(behind);
+    return found === null ? who : found.kind === 'nobody' ? NOBODY : { ...found.who, name: who.name };
+  };
   const answer = await row.run({
-    house, who, actor: { name: behind?.identity?.who.name ?? first, source: 'plugin', address: behind?.address ?? first }, session: behind?.identity?.session ?? null, fromOwnPage: false,
+    house, who, now, actor: { name: behind?.identity?.who.name ?? first, source: 'plugin', address: behind?.address ?? first }, session: behind?.identity?.session ?? null, fromOwnPage: false,
     path: row.path, params, query, headers: { 'user-agent': `plugin ${plugin}` }, type: rule === undefined ? '' : 'application/json', body: rule === undefined ? undefined : body, signal: order.signal,
   });
   if (answer.kind !== 'json') throw new Error(`${order.capability} answers with ${answer.kind}`);

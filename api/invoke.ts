@@ -6,11 +6,11 @@ import type { Capability, Json, Lease, Reconciler, Route } from '../reconciler/i
 import { validateConfig } from '../schema/validate.ts';
 import type { Access } from './access.ts';
 import { CALLER_HEADER, type Behind } from './auth/callers.ts';
-import { lacking, may, outOfReach, reaches } from './auth/somebody.ts';
+import { asPlugin, lacking, may, outOfReach, reaches } from './auth/somebody.ts';
 import { admit, type Admission } from './limits.ts';
 import { type Refusal, failure } from './problem.ts';
 import { type ReadyRoute, whenReady } from './ready.ts';
-import { usageReader, type Usage } from './v1/stream.ts';
+import { openTally, type Usage } from './v1/stream.ts';
 
 export type InvokeOrder = {
   readonly reconciler: Reconciler;
@@ -57,9 +57,18 @@ export async function invoke(order: InvokeOrder, response: ServerResponse): Prom
   const begins = order.behind.through.length === (order.behind.identity === null ? 1 : 0);
   const quota = begins ? order.access.quotas.admit(who.key) : order.access.quotas.within(who.key);
   if (!quota.ok) throw tooMany(quota);
+  // A plugin that calls for somebody does so within the limits of the key it is bound to, too.
+  const last = order.behind.through.at(-1);
+  const bound = begins || last === undefined ? null : asPlugin(last, reconciler.snapshot()).key;
+  const own = order.access.quotas.admit(bound === null || bound.id === who.key?.id ? null : bound);
+  if (!own.ok) {
+    quota.release();
+    throw tooMany(own);
+  }
   const admission = admit({ plugin, capability, limits: route.limits });
   if (!admission.ok) {
     quota.release();
+    own.release();
     throw tooMany(admission);
   }
   const begun = performance.now();
@@ -72,12 +81,13 @@ export async function invoke(order: InvokeOrder, response: ServerResponse): Prom
     const outcome = await forward({ ...order, signal }, { capability, lease, headers: Object.fromEntries([...admission.headers, ...quota.headers]) }, response)
       .catch((error: unknown) => ({ error: signal.aborted ? null : messageOf(error), usage: NO_USAGE, status: FAILED, thrown: gone.signal.aborted ? gone.signal.reason as unknown : error }));
     lease.end({ error: outcome.error });
-    quota.spend(outcome.usage.promptTokens + outcome.usage.completionTokens);
+    for (const one of [quota, own]) one.spend(outcome.usage.promptTokens + outcome.usage.completionTokens);
     reconciler.account({ at: Date.now(), key: who.key?.id ?? null, user: who.user ?? who.name, plugin, model: '', capability: order.capability, status: outcome.status, ...outcome.usage, latency_ms: performance.now() - begun });
     if ('thrown' in outcome) throw outcome.thrown;
   } finally {
     unwatched();
     quota.release();
+    own.release();
     admission.release();
   }
 }
@@ -110,9 +120,10 @@ async function passOn(order: InvokeOrder, about: { readonly capability: Capabili
   const headers: Record<string, string> = { authorization: `Bearer ${ready.inbound}`, [CALLER_HEADER]: about.caller };
   for (const name of PASSED_ON) if (typeof order.headers[name] === 'string') headers[name] = order.headers[name];
   if (hasBody) headers['content-type'] = 'application/json';
+  const sent = hasBody ? JSON.stringify(order.input) : null;
   const upstream = await request(`http://127.0.0.1:${ready.port}${capability.path}${hasBody ? '' : queryOf(order.input, capability)}`, {
     method: capability.method as 'GET', dispatcher: agent, headers, headersTimeout: ready.timeout_ms, bodyTimeout: ready.timeout_ms, signal: order.signal,
-    body: hasBody ? JSON.stringify(order.input) : null,
+    body: sent,
   }).catch((error: unknown) => { throw unreachable(order, error); });
   // Without a listener of its own an aborted body would end the process.
   let broke: string | null = null;
@@ -122,9 +133,10 @@ async function passOn(order: InvokeOrder, about: { readonly capability: Capabili
   for (const name of PASSED_BACK) if (upstream.headers[name] !== undefined) back[name] = upstream.headers[name];
   response.writeHead(upstream.statusCode, { ...about.headers, ...back });
   response.flushHeaders();
-  const reader = usageReader();
-  upstream.body.on('data', (chunk: Buffer) => reader.see(chunk));
-  const ended = (error: string | null): Outcome => ({ error, status: upstream.statusCode, usage: reader.usage() ?? NO_USAGE });
+  const inEvents = String(upstream.headers['content-type'] ?? '').includes('event-stream');
+  const tally = openTally(sent?.length ?? 0);
+  upstream.body.on('data', (chunk: Buffer) => tally.see(chunk, inEvents));
+  const ended = (error: string | null): Outcome => ({ error, status: upstream.statusCode, usage: tally.usage(inEvents && upstream.statusCode < 400) });
   try {
     await pipeline(upstream.body, response);
   } catch {

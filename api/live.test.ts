@@ -173,6 +173,10 @@ test('what a key may hear is what it may now, not when it came', async () => {
     return (await socket.next((answer) => socket.frames.indexOf(answer) >= before))['code'];
   };
   assert.is(await codeOf({ action: 'SUB', topic: 'models' }), 'ScopeMissing');
+  const whole = await own.socket('/ws/plugins/echo', { token: secret!.token });
+  await whole.next((frame) => frame['topic'] === 'telemetry');
+  assert.not(whole.frames.some((frame) => frame['topic'] === 'models' || frame['code'] !== undefined));
+  whole.close();
   assert.is(await codeOf({ action: 'SUB', topic: 'status' }), 'PluginNotAssigned');
   assert.is(await codeOf({ action: 'SUB', topic: 'status', pluginId: 'echo' }), undefined);
   own.show({ users: [anna], keys: [{ ...key, plugins: ['other'] }], plugins: plugins('running') });

@@ -80,13 +80,15 @@ export function openLive(reconciler: Reconciler, { log, access }: { readonly log
     return now.kind === 'somebody' && may(now.who, 'config.read') ? now.who : null;
   }
 
+  function judge(client: Client): void {
+    const who = lookerOf(client.identity);
+    if (who === null) endSocket(client.socket, POLICY_VIOLATION, 'not admitted any more');
+    else for (const key of client.wants) if (barred(who, subjectOf(key)) !== null) client.wants.delete(key);
+  }
+
   function beat(): void {
     if (clients.size === 0) return;
-    for (const client of clients) {
-      const who = lookerOf(client.identity);
-      if (who === null) endSocket(client.socket, POLICY_VIOLATION, 'not admitted any more');
-      else for (const key of client.wants) if (barred(who, subjectOf(key)) !== null) client.wants.delete(key);
-    }
+    for (const client of clients) guarded(() => judge(client));
     for (const plugin of reconciler.snapshot().plugins) tell('telemetry', [plugin.id], () => telemetryFrame(plugin));
     for (const client of clients) client.outlet.tend();
   }
@@ -120,7 +122,8 @@ export function openLive(reconciler: Reconciler, { log, access }: { readonly log
       const client: Client = { socket, outlet: openOutlet(socket), identity: o.who, only: o.plugin, wants: new Set(), holding: new Map() };
       if (clients.size === 0) changes.next(reconciler.snapshot(), () => undefined);
       clients.add(client);
-      for (const topic of o.topics) void subscribe(reconciler, client, { topic, id: o.plugin }).catch((error: unknown) => log.error({ err: error }, 'a live subscription failed'));
+      const heard = o.topics.filter((topic) => barred(o.who.who, { topic, id: o.plugin }) === null);
+      for (const topic of heard) void subscribe(reconciler, client, { topic, id: o.plugin }).catch((error: unknown) => log.error({ err: error }, 'a live subscription failed'));
       return {
         message: (text) => obey(reconciler, { client, who: lookerOf(client.identity) }, text),
         closed: () => { clients.delete(client); },

@@ -6,7 +6,7 @@ import { validateConfig } from '../schema/validate.ts';
 import type { Schema } from '../schema/walk.ts';
 import type { Right } from '../schema/scopes.ts';
 import type { Access } from './access.ts';
-import type { Somebody } from './auth/somebody.ts';
+import { OWNER, type Somebody } from './auth/somebody.ts';
 import { failure } from './problem.ts';
 
 /** What routes work with. */
@@ -25,6 +25,9 @@ export type House = {
  */
 export type Scope = 'public' | 'self' | 'places' | 'capability' | Right;
 
+/** A call whose edit is bkg's own: what is written follows from who asks about themselves. */
+export const asOwner = (call: Call): Call => ({ ...call, who: OWNER, now: () => OWNER });
+
 /** What a body of one media type must be. `check` beats `schema`, which then only documents. */
 export type BodyRule = { readonly schema: Schema; readonly text?: boolean; readonly check?: (value: unknown) => readonly Problem[] };
 
@@ -32,6 +35,8 @@ export type Call = {
   readonly house: House;
   readonly actor: Actor;
   readonly who: Somebody;
+  /** The same as of now: somebody may have lost rights while a request waited. Of who is nobody any more one who may nothing. */
+  readonly now: () => Somebody;
   /** Of who has signed in. */
   readonly session: SessionRow | null;
   /** Whether a page of this appliance sent it: its Origin is one of ours. */

@@ -227,7 +227,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
     },
     derive: secrets.derive,
     sessions: store.sessions,
-    saveSession: store.saveSession,
+    saveSessions: store.saveSessions,
     seen: store.seen,
     used: (what, id) => store.used(what, id, new Date().toISOString()),
     start(listening, shown) {

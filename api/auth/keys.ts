@@ -1,11 +1,12 @@
 // API keys: `bkg_<id>_<secret>`, found by id, checked by bcrypt once and from then on by a look into memory.
 import { createHmac, createSecretKey, randomBytes } from 'node:crypto';
-import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
+import { RateLimiterMemory } from 'rate-limiter-flexible';
 import type { DesiredKey } from '../../reconciler/index.ts';
 import type { Refusal } from '../problem.ts';
 import { rateKeyOf } from '../rate.ts';
-import { compare, hash, isBusy, KEY_COST } from './bcrypt.ts';
+import { compare, hash, KEY_COST } from './bcrypt.ts';
 import type { Directory, Somebody } from './somebody.ts';
+import { isBusy, openTurns, type Turns } from './turns.ts';
 
 const DIGITS = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz';
 /** 62^43 is a little more than 2^256. */
@@ -17,8 +18,10 @@ const RIGHT_MAX = 50_000;
 const WRONG_MAX = 10_000;
 /** Secrets an address may get wrong before it has to wait: each of them costs a look with bcrypt. */
 const WRONG_PER_MINUTE = 30;
-/** Requests that wait for looks of their own address to end, before they are counted as one more. */
-const WAITING_MAX = 64;
+/** So many more may be wrong than that: those under way when the last one is counted. */
+const LOOKS_AT_ONCE = 8;
+/** Looks that wait for others of their address: a thousand new keys behind one door are looked at within seconds. */
+const WAITING_MAX = 1_000;
 const MINUTE_S = 60;
 
 export type KeyVerdict = { readonly ok: true; readonly who: Somebody } | { readonly ok: false; readonly refusal: Refusal };
@@ -38,7 +41,7 @@ export async function makeSecret(id: string): Promise<{ readonly token: string; 
 }
 
 const unauthorized = (code: string, detail: string): KeyVerdict => ({ ok: false, refusal: { status: 401, code, detail, headers: { 'www-authenticate': 'Bearer realm="bkg", error="invalid_token"' } } });
-/** The same words for an unknown id and a wrong secret: nobody learns which keys there are. */
+/** The same words for an unknown id and a wrong secret. How long it takes still tells which ids there are; they are no secret. */
 const WRONG = unauthorized('KeyWrong', 'This API key is not in force: it is mistyped, revoked, or was replaced. `bkg key list` shows the keys there are.');
 const EXPIRED = unauthorized('KeyExpired', 'This API key has expired. Another `expires` in bkg.yaml, or PATCH /admin/api-keys/{id}, gives it another end.');
 /** Nothing was learnt of the key. */
@@ -55,9 +58,8 @@ export function openKeyCheck(directory: () => Directory, clock: () => number = D
   const right = new Map<string, { readonly id: string; readonly hash: string }>();
   const wrong = new Map<string, readonly string[]>();
   const asked = new Map<string, Promise<KeyVerdict>>();
-  /** Under way, by address. */
-  const looks = new Map<string, Set<Promise<KeyVerdict>>>();
-  let waiting = 0;
+  /** By address, while there are any. */
+  const looks = new Map<string, Turns>();
   const failures = new RateLimiterMemory({ points: WRONG_PER_MINUTE, duration: MINUTE_S });
 
   const hashesOf = (key: DesiredKey): readonly string[] => (key.previous !== null && key.previous.until > clock() ? [key.hash, key.previous.hash] : [key.hash]);
@@ -91,33 +93,19 @@ export function openKeyCheck(directory: () => Directory, clock: () => number = D
 
   type Look = { readonly name: string; readonly id: string; readonly secret: string; readonly hashes: readonly string[] };
 
-  /** A look that counts as a wrong one of its address until it proves right, so that many at once are not let through. */
+  /** Few looks at once for one address: those that are not decided count for nothing yet, and after a restart all keys of a whole office are new. */
   async function counted(what: Look, from: string): Promise<KeyVerdict> {
-    for (;;) {
-      const refused = await failures.consume(from).then(() => null, (error: unknown) => {
-        if (error instanceof RateLimiterRes) return error;
-        throw error;
-      });
-      if (refused === null) break;
-      // Those of others behind the same address that are not decided yet may well be right ones: after a restart all keys are new.
-      const undecided = looks.get(from);
-      if (undecided === undefined) return busy(Math.max(1, Math.ceil(refused.msBeforeNext / 1000)));
-      if (waiting >= WAITING_MAX) return CROWDED;
-      await failures.reward(from);
-      waiting += 1;
-      await Promise.race(undecided).finally(() => { waiting -= 1; });
-    }
-    const answer = look(what);
-    const together = looks.get(from) ?? new Set();
-    looks.set(from, together.add(answer));
-    try {
-      const verdict = await answer;
-      if (verdict !== WRONG) await failures.reward(from);
-      return verdict;
-    } finally {
-      together.delete(answer);
-      if (together.size === 0) looks.delete(from);
-    }
+    const turns = looks.get(from) ?? openTurns({ atOnce: LOOKS_AT_ONCE, waiting: WAITING_MAX });
+    looks.set(from, turns);
+    const verdict = await turns.take(async () => {
+      const tried = await failures.get(from);
+      if (tried !== null && tried.consumedPoints >= WRONG_PER_MINUTE) return busy(Math.max(1, Math.ceil(tried.msBeforeNext / 1000)));
+      const found = await look(what);
+      if (found === WRONG) await failures.penalty(from);
+      return found;
+    });
+    if (turns.isIdle()) looks.delete(from);
+    return isBusy(verdict) ? CROWDED : verdict;
   }
 
   async function look({ name, id, secret, hashes }: Look): Promise<KeyVerdict> {

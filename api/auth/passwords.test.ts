@@ -7,8 +7,9 @@ import * as assert from 'uvu/assert';
 import type { DesiredUser } from '../../reconciler/index.ts';
 import { makeHouse } from '../testing/house.ts';
 import { refusalIn } from '../problem.ts';
-import { hash, isBusy, KEY_COST } from './bcrypt.ts';
+import { hash, KEY_COST } from './bcrypt.ts';
 import { openPasswords } from './passwords.ts';
+import { isBusy } from './turns.ts';
 
 const test = suite('passwords');
 const folder = mkdtempSync(join(tmpdir(), 'bkg-passwords-'));
@@ -31,7 +32,7 @@ test('a hash, a variable and a file each hold one; what is empty, missing or no 
     userOf('dora', null), userOf('emil', { kind: 'env', name: 'EMIL' }), userOf('fred', { kind: 'file', path: folder }), userOf('gina', { kind: 'file', path: join(folder, 'none') }),
   ];
   const passwords = world(users, { CARL: 'of carl, from the environment', EMIL: '' });
-  assert.equal(users.map(passwords.canSignIn), [true, true, true, false, false, false, false]);
+  assert.equal(await Promise.all(users.map(passwords.canSignIn)), [true, true, true, false, false, false, false]);
   const right = { anna: 'of anna, hashed', bert: 'of bert, in a file', carl: 'of carl, from the environment' };
   for (const [name, password] of Object.entries(right)) assert.is(await answerOf(passwords.check(name, password, '192.0.2.1')), name);
   for (const [index, name] of ['anna', 'bert', 'carl', 'dora', 'emil', 'fred', 'gina', 'nobody'].entries()) assert.is(await answerOf(passwords.check(name, '', `198.51.100.${index}`)), 'LoginWrong', name);
@@ -42,13 +43,23 @@ test('a session is bound to what stands in the file, not to where it lies', asyn
   writeFileSync(path, 'the first one');
   const hugo = userOf('hugo', { kind: 'file', path });
   const passwords = world([hugo]);
+  await passwords.refresh();
+  const becomes = async (fits: (credential: string | null) => boolean): Promise<void> => {
+    for (const end = performance.now() + 10_000; !fits(passwords.credentialOf(hugo));) {
+      assert.ok(performance.now() < end, 'what the file holds was never seen');
+      await new Promise((resolve) => { setTimeout(resolve, 50); });
+    }
+  };
   const before = passwords.credentialOf(hugo);
-  writeFileSync(path, 'the second one');
-  const end = performance.now() + 10_000;
-  while (passwords.credentialOf(hugo) === before) {
-    assert.ok(performance.now() < end, 'the new text was never seen');
-    await new Promise((resolve) => { setTimeout(resolve, 50); });
+  assert.is(before, 'file the first one');
+  for (const gone of [() => writeFileSync(path, ''), () => rmSync(path)]) {
+    gone();
+    await becomes((credential) => credential === 'unknown');
+    writeFileSync(path, 'the first one');
+    await becomes((credential) => credential === before);
   }
+  writeFileSync(path, 'the second one');
+  await becomes((credential) => credential === 'file the second one');
   assert.is(await answerOf(passwords.check('hugo', 'the first one', '192.0.2.1')), 'LoginWrong');
   assert.is(await answerOf(passwords.check('hugo', 'the second one', '192.0.2.1')), 'hugo');
 });

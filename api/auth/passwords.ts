@@ -1,11 +1,12 @@
 // Passwords: against a hash of the file, a variable of the environment or a file; a wrong name costs as long as a wrong password.
-import { readFileSync, statSync } from 'node:fs';
+import { readFile, stat } from 'node:fs/promises';
 import { RateLimiterMemory, RateLimiterRes } from 'rate-limiter-flexible';
 import type { DesiredUser, Snapshot } from '../../reconciler/index.ts';
 import { sameSecret } from '../access.ts';
 import { failure } from '../problem.ts';
 import { rateKeyOf } from '../rate.ts';
-import { compare, costOf, isBusy, PASSWORD_COST, SECRET_MAX_BYTES } from './bcrypt.ts';
+import { compare, costOf, PASSWORD_COST, SECRET_MAX_BYTES } from './bcrypt.ts';
+import { isBusy } from './turns.ts';
 
 /** Wrong passwords within the window: for one account from one address, from one address, and for one account from anywhere, so that a stranger does not soon lock its owner out. */
 const WRONG_HERE = 10;
@@ -29,27 +30,46 @@ export function badPassword(password: string): { readonly message: string; reado
   return null;
 }
 
+type Seen = { /** What it held when it last held something. */ readonly text: string | null; readonly isThere: boolean; readonly at: number };
+
 export type Passwords = ReturnType<typeof openPasswords>;
 
 export function openPasswords(o: { readonly snapshot: () => Snapshot; readonly env: Readonly<Record<string, string | undefined>> }) {
   const limiter = (points: number): RateLimiterMemory => new RateLimiterMemory({ points, duration: WINDOW_S });
   const limits = { here: limiter(WRONG_HERE), address: limiter(WRONG_PER_ADDRESS), account: limiter(WRONG_PER_ACCOUNT) };
 
-  const files = new Map<string, { readonly text: string; readonly at: number }>();
+  const files = new Map<string, Seen>();
 
-  function textOf(path: string): string {
-    const seen = files.get(path);
-    const now = performance.now();
-    if (seen !== undefined && now - seen.at < FILE_EVERY_MS) return seen.text;
-    const text = readSmall(path);
-    files.set(path, { text, at: now });
-    return text;
+  /** What the file holds now. A file that cannot be read, or holds nothing, tells nothing of a password that was there before: it may be on its way. */
+  async function look(path: string): Promise<Seen> {
+    const text = await readSmall(path);
+    const seen: Seen = { text: text === '' ? files.get(path)?.text ?? null : text, isThere: text !== '', at: performance.now() };
+    files.set(path, seen);
+    return seen;
+  }
+
+  /** As it was at the last look; with the next one under way when that is a while ago. Nothing waits for the disk. */
+  function lastSeen(path: string): Seen {
+    const seen = files.get(path) ?? { text: null, isThere: false, at: -Infinity };
+    if (performance.now() - seen.at >= FILE_EVERY_MS) {
+      files.set(path, { ...seen, at: performance.now() });
+      void look(path);
+    }
+    return seen;
   }
 
   /** Of a hash nothing, for it is the check itself. */
-  function plainOf(user: DesiredUser | undefined): string | null {
+  async function textOf(user: DesiredUser | undefined): Promise<string | null> {
     if (user?.password?.kind === 'env') return o.env[user.password.name] || null;
-    return user?.password?.kind === 'file' ? textOf(user.password.path) || null : null;
+    if (user?.password?.kind !== 'file') return null;
+    const { text, isThere } = await look(user.password.path);
+    return isThere ? text : null;
+  }
+
+  /** One that nobody could set by another door is none here either. */
+  async function plainOf(user: DesiredUser | undefined): Promise<string | null> {
+    const text = await textOf(user);
+    return text === null || badPassword(text) !== null ? null : text;
   }
 
   async function fits(user: DesiredUser | undefined, password: string): Promise<boolean> {
@@ -59,7 +79,7 @@ export function openPasswords(o: { readonly snapshot: () => Snapshot; readonly e
     const looked = await compare(password, own ?? NOBODY(Math.max(PASSWORD_COST, ...typical)));
     if (isBusy(looked)) throw failure({ status: 503, code: 'Busy', detail: 'Too many people sign in at once. Try again in a moment.', headers: { 'retry-after': '1' } });
     if (own !== null) return looked;
-    const plain = plainOf(user);
+    const plain = await plainOf(user);
     return plain !== null && sameSecret(plain, password);
   }
 
@@ -93,23 +113,38 @@ export function openPasswords(o: { readonly snapshot: () => Snapshot; readonly e
         for (const [limit, place] of counted) await limit.reward(place);
       }
     },
-    /** What a session is bound to: with another one it ends. Null while there is none. */
+    /** Looks at every file that holds a password, so that whoever has signed in before is known at once. */
+    async refresh(): Promise<void> {
+      await Promise.all(o.snapshot().desired.users.map(({ password }) => (password?.kind === 'file' ? look(password.path) : null)));
+    },
+    /** What a session is bound to: with another one it ends. Null while there is none; `unknown` while it cannot be told. */
     credentialOf(user: DesiredUser): string | null {
       const { password } = user;
       if (password === null) return null;
-      return password.kind === 'hash' ? password.hash : `${password.kind} ${plainOf(user) ?? ''}`;
+      if (password.kind === 'hash') return password.hash;
+      if (password.kind === 'env') return `env ${o.env[password.name] ?? ''}`;
+      const { text, isThere } = lastSeen(password.path);
+      return isThere ? `file ${text}` : 'unknown';
+    },
+    /** Of whom a password is named that is not taken, and why not. */
+    async unfit(): Promise<readonly { readonly user: string; readonly why: string }[]> {
+      const found = await Promise.all(o.snapshot().desired.users.map(async (user) => ({ user: user.name, text: await textOf(user) })));
+      return found.flatMap(({ user, text }) => {
+        const bad = text === null ? null : badPassword(text);
+        return bad === null ? [] : [{ user, why: `${bad.message} ${bad.hint}` }];
+      });
     },
     /** Whether somebody can sign in as them. */
-    canSignIn: (user: DesiredUser): boolean => user.password?.kind === 'hash' || plainOf(user) !== null,
+    canSignIn: async (user: DesiredUser): Promise<boolean> => user.password?.kind === 'hash' || (await plainOf(user)) !== null,
   };
 }
 
 /** What a small file holds, less the end of its line; nothing of what is no file, or cannot be read. */
-function readSmall(path: string): string {
+async function readSmall(path: string): Promise<string> {
   try {
-    const about = statSync(path);
-    // A pipe would keep all of bkg waiting.
-    return about.isFile() && about.size <= FILE_MAX_BYTES ? readFileSync(path, 'utf8').replace(/\r?\n$/, '') : '';
+    const about = await stat(path);
+    // A pipe would keep whoever reads it waiting.
+    return about.isFile() && about.size <= FILE_MAX_BYTES ? (await readFile(path, 'utf8')).replace(/\r?\n$/, '') : '';
   } catch {
     return '';
   }

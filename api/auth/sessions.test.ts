@@ -11,9 +11,16 @@ const START = Date.parse('2026-06-01T00:00:00Z');
 async function world(home = 'home', rows = new Map<string, SessionRow>()) {
   let now = START;
   const derive = (purpose: string): Uint8Array => createHash('sha256').update(`${home} ${purpose}`).digest();
-  const reconciler = { sessions: () => [...rows.values()], saveSession: (row: SessionRow) => { rows.set(row.family, row); } };
+  let writes = 0;
+  const reconciler = {
+    sessions: () => [...rows.values()],
+    saveSessions: (saved: readonly SessionRow[]) => {
+      writes += 1;
+      for (const row of saved) rows.set(row.family, row);
+    },
+  };
   const open = () => openSessions({ reconciler, derive, clock: () => now });
-  return { sessions: await open(), open, rows, later: (ms: number) => { now += ms; } };
+  return { sessions: await open(), open, rows, writes: () => writes, later: (ms: number) => { now += ms; } };
 }
 
 const ANNA = { credential: 'hash', address: null, agent: null };
@@ -119,6 +126,31 @@ test('who is declared no more is signed out, and stays so under the same name', 
   sessions.endBut(new Set(['anna', 'bert']));
   assert.equal([await sessions.of(anna.access), (await sessions.of(bert.access))?.user], [null, 'bert']);
   assert.is(await refusedWith(sessions.renew(anna.refresh)), 'SessionEnded');
+});
+
+test('all of somebody\'s end in one write, those that ran out are not written again', async () => {
+  const { sessions, rows, later, writes } = await world();
+  for (let index = 0; index < 5; index += 1) await sessions.begin('bert', ANNA);
+  later(REFRESH_MS);
+  for (let index = 0; index < 20; index += 1) await sessions.begin('anna', ANNA);
+  const before = writes();
+  sessions.endAll('anna', 'the password was changed');
+  sessions.endBut(new Set());
+  assert.is(writes() - before, 1);
+  assert.is([...rows.values()].filter((row) => row.ended !== null).length, 20);
+});
+
+test('of a hundred and one sessions of a user the oldest goes', async () => {
+  const { sessions, later } = await world();
+  const first = await sessions.begin('anna', ANNA);
+  const other = await sessions.begin('bert', ANNA);
+  let last = first;
+  for (let index = 0; index < 100; index += 1) {
+    later(1);
+    last = await sessions.begin('anna', ANNA);
+  }
+  assert.is(sessions.list('anna').length, 100);
+  assert.equal([await sessions.of(first.access), (await sessions.of(last.access))?.user, (await sessions.of(other.access))?.user], [null, 'anna', 'bert']);
 });
 
 test.run();

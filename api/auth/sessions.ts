@@ -14,6 +14,8 @@ const SESSION_MAX_MS = 90 * 24 * 3_600_000;
 const ISSUER = 'bkg';
 /** A token signed for anything else is none of ours. */
 const PURPOSE = new TextEncoder().encode('bkg session');
+/** Sessions one user may have at once: a script that signs in for each of its runs must not fill memory and disk. The oldest goes. */
+const PER_USER_MAX = 100;
 /** Tokens verified lately: a signature costs a tenth of a millisecond. */
 const VERIFIED_MAX = 5_000;
 const SKEW_MS = 1_000;
@@ -27,7 +29,7 @@ export type Signed = { readonly access: string; readonly refresh: string; readon
 export type Sessions = Awaited<ReturnType<typeof openSessions>>;
 
 export type SessionsOptions = {
-  readonly reconciler: Pick<Reconciler, 'sessions' | 'saveSession'>;
+  readonly reconciler: Pick<Reconciler, 'sessions' | 'saveSessions'>;
   /** Bytes that only this home can make, another row for each purpose. */
   readonly derive: (purpose: string) => Uint8Array;
   readonly clock?: () => number;
@@ -41,12 +43,13 @@ export async function openSessions({ reconciler, derive, clock = Date.now }: Ses
   const refreshKey = derive('refresh');
   const csrfKey = derive('csrf');
   const protocol = new PublicProtocol(SignFactory, VerifyFactory);
-  const known = new Map(reconciler.sessions().map((row) => [row.family, row]));
+  /** Those that go on; one that is over is none of these. */
+  const known = new Map(reconciler.sessions().filter((row) => row.ended === null).map((row) => [row.family, row]));
   const verified = new Map<string, { readonly family: string; readonly user: string; readonly until: number }>();
 
   const save = (row: SessionRow): void => {
     known.set(row.family, row);
-    reconciler.saveSession(row);
+    reconciler.saveSessions([row]);
   };
   const mac = (key: Uint8Array, text: string): string => createHmac('sha256', key).update(text).digest('base64url');
   const refreshOf = (row: SessionRow): string => `${row.family}.${row.generation}.${mac(refreshKey, `${row.family}.${row.generation}`)}`;
@@ -58,18 +61,29 @@ export async function openSessions({ reconciler, derive, clock = Date.now }: Ses
     return { access, refresh: refreshOf(row), csrf: csrfOf(row.family), family: row.family, expires_s: ACCESS_S };
   }
 
-  function end(family: string, why: string): SessionRow | null {
-    const row = known.get(family);
-    if (row === undefined) return null;
-    if (row.ended === null) save({ ...row, ended: why });
-    return row;
+  /** All of them in one write. */
+  function endThese(which: (row: SessionRow) => boolean, why: string): void {
+    const over = [...known.values()].filter(which);
+    for (const { family } of over) known.delete(family);
+    const live = over.filter((row) => row.expires > clock());
+    if (live.length > 0) reconciler.saveSessions(live.map((row) => ({ ...row, ended: why })));
   }
+
+  const end = (family: string, why: string): void => endThese((row) => row.family === family, why);
 
   /** The session that a family names, while it goes on. */
   const live = (family: string): SessionRow | null => {
     const row = known.get(family);
-    return row === undefined || row.ended !== null || row.expires <= clock() ? null : row;
+    return row === undefined || row.expires <= clock() ? null : row;
   };
+
+  /** Makes room for one more of a user's. */
+  function makeRoom(user: string): void {
+    const now = clock();
+    const own = [...known.values()].filter((row) => row.user === user && row.expires > now).sort((a, b) => a.renewed - b.renewed);
+    const surplus = new Set(own.slice(0, Math.max(0, own.length - PER_USER_MAX + 1)).map(({ family }) => family));
+    endThese((row) => row.expires <= now || surplus.has(row.family), 'too many sessions of this user');
+  }
 
   type Verified = { readonly family: string; readonly user: string; readonly until: number };
 
@@ -97,6 +111,7 @@ export async function openSessions({ reconciler, derive, clock = Date.now }: Ses
   return {
     /** Begins a session; what it is bound to must stay as it is. */
     async begin(user: string, o: { readonly credential: string; readonly address: string | null; readonly agent: string | null }): Promise<Signed> {
+      makeRoom(user);
       const now = clock();
       const row: SessionRow = { family: randomUUID(), user, credential: mac(refreshKey, o.credential), generation: 1, begun: now, renewed: now, expires: now + REFRESH_MS, address: o.address, agent: o.agent, ended: null };
       save(row);
@@ -129,13 +144,9 @@ export async function openSessions({ reconciler, derive, clock = Date.now }: Ses
     until: (token: string): number | null => verified.get(token)?.until ?? null,
     live,
     end,
-    endAll(user: string, why: string): void {
-      for (const row of known.values()) if (row.user === user) end(row.family, why);
-    },
+    endAll: (user: string, why: string): void => endThese((row) => row.user === user, why),
     /** Who is declared no more is signed out: who comes back under that name begins anew. */
-    endBut(users: ReadonlySet<string>): void {
-      for (const row of known.values()) if (!users.has(row.user)) end(row.family, 'the user was removed');
-    },
+    endBut: (users: ReadonlySet<string>): void => endThese((row) => !users.has(row.user), 'the user was removed'),
     /** Whether a session was begun with this credential. */
     isBoundTo: (row: SessionRow, credential: string | null): boolean => credential !== null && row.credential === mac(refreshKey, credential),
     csrfOf,

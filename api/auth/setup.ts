@@ -16,7 +16,13 @@ export function openSetup(o: { readonly reconciler: Pick<Reconciler, 'snapshot'>
   const admins = () => o.reconciler.snapshot().desired.users.filter((user) => user.role === 'admin');
   return {
     /** The code of the link; null once an admin can sign in. */
-    code: (): string | null => (admins().some(o.passwords.canSignIn) ? null : code),
+    async code(): Promise<string | null> {
+      const able = await Promise.all(admins().map(o.passwords.canSignIn));
+      if (!able.includes(true)) return code;
+      // The link that was told is over, also when their password goes again.
+      code = made();
+      return null;
+    },
     /** It was used: the next one is told at the next start. */
     burn: (): void => { code = made(); },
     /** Whose password it sets, and whether anybody of that name is declared already. */

@@ -18,6 +18,9 @@ export type Somebody = {
 
 export const OWNER: Somebody = { kind: 'owner', name: 'admin.token', user: null, key: null, grants: [[EVERYTHING]], plugins: null };
 
+/** Who has brought nothing, or nothing that is still good. */
+export const NOBODY: Somebody = { kind: 'user', name: 'nobody', user: null, key: null, grants: [[]], plugins: [] };
+
 /** Whether they may use one right or one capability. */
 export const may = (who: Somebody, scope: string): boolean => who.grants.every((granted) => allows(granted, scope));
 

@@ -17,7 +17,12 @@ export type Watched = {
 
 /** Why somebody may no longer be answered; null while they may. */
 function why(watched: Watched): Refusal | null {
-  const now = watched.now();
+  let now: Identity;
+  try {
+    now = watched.now();
+  } catch (error) {
+    return { status: 500, code: 'Internal', detail: `Whether you still may could not be told: ${error instanceof Error ? error.message : String(error)}.` };
+  }
   if (now.kind === 'nobody') return now.refusal;
   if (!may(now.who, watched.capability)) return lacking(now.who, watched.capability);
   return reaches(now.who, watched.plugin) ? null : outOfReach(now.who, watched.plugin);

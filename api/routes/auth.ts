@@ -2,13 +2,14 @@
 import type { DesiredUser } from '../../reconciler/index.ts';
 import { ROLES } from '../../schema/scopes.ts';
 import { cookieOf } from '../access.ts';
-import { hash, isBusy, PASSWORD_COST } from '../auth/bcrypt.ts';
+import { hash, PASSWORD_COST } from '../auth/bcrypt.ts';
 import { badPassword } from '../auth/passwords.ts';
 import { REFRESH_MS, type Signed } from '../auth/sessions.ts';
 import { OWNER } from '../auth/somebody.ts';
+import { isBusy } from '../auth/turns.ts';
 import { commit } from '../edit.ts';
 import { failure, refusalIn } from '../problem.ts';
-import { ANY, type Answer, type Call, type Route, TEXT, json, object, route } from '../route.ts';
+import { ANY, type Answer, type Call, type Route, TEXT, json, object, route, asOwner } from '../route.ts';
 import type { Schema } from '../../schema/walk.ts';
 import { escapeToken } from '../../schema/pointer.ts';
 
@@ -133,7 +134,7 @@ async function changePassword(call: Call): Promise<Answer> {
   const { password, next } = call.body as { readonly password: string; readonly next: string };
   const user = await access.passwords.check(call.session.user, password, call.actor.address ?? undefined);
   const made = await hashFor(next);
-  await commit({ ...call, who: OWNER }, { read: await reconciler.read(), change: { operations: [{ op: 'add', path: `/users/${escapeToken(user.name)}/password`, value: { hash: made } }] }, ifRevision: null }, false);
+  await commit(asOwner(call), { read: await reconciler.read(), change: { operations: [{ op: 'add', path: `/users/${escapeToken(user.name)}/password`, value: { hash: made } }] }, ifRevision: null }, false);
   access.sessions.endAll(user.name, 'the password was changed');
   return json({ changed: true, message: 'Sign in again with the new password.' }, { headers: cookies(call, null) });
 }

@@ -33,12 +33,12 @@ const USER_CHANGE: Schema = { type: 'object', minProperties: 1, additionalProper
 type Seen = ReadonlyMap<string, { readonly createdAt: string; readonly lastUsedAt: string | null }>;
 const seenOf = (call: Call, what: 'user' | 'key'): Seen => new Map(call.house.reconciler.seen(what).map((one) => [one.id, one]));
 
-function userView(call: Call, user: DesiredUser, all = seenOf(call, 'user')): JsonObject {
+async function userView(call: Call, user: DesiredUser, all = seenOf(call, 'user')): Promise<JsonObject> {
   const { access, reconciler } = call.house;
   const seen = all.get(user.name);
   const { keys } = reconciler.snapshot().desired;
   return {
-    name: user.name, role: user.role, password: user.password?.kind ?? null, canSignIn: access.passwords.canSignIn(user), sessions: access.sessions.list(user.name).length,
+    name: user.name, role: user.role, password: user.password?.kind ?? null, canSignIn: await access.passwords.canSignIn(user), sessions: access.sessions.list(user.name).filter((row) => access.sessions.isBoundTo(row, access.passwords.credentialOf(user))).length,
     keys: keys.filter((key) => key.user === user.name).map((key) => key.id), createdAt: seen?.createdAt ?? null, lastUsedAt: seen?.lastUsedAt ?? null,
   };
 }
@@ -50,7 +50,7 @@ function userOf(call: Call): DesiredUser {
   return found;
 }
 
-type Change = { readonly operations: readonly PatchOperation[]; /** Where to find it. */ readonly path: string; /** Where it stands in the file. */ readonly pointer: string };
+type Change = { readonly operations: readonly PatchOperation[]; /** Where to find it. */ readonly path: string; /** Where it stands in the file. */ readonly pointer: string; readonly denies?: boolean };
 
 /** A removal must go through also where nothing can be read. */
 const NOTHING = { text: '', revision: '', value: {} };
@@ -62,7 +62,7 @@ async function edited(call: Call, change: Change, view: () => JsonObject | Promi
     if (change.operations.every(({ op }) => op === 'remove')) return NOTHING;
     throw error;
   });
-  const done = await commit(call, { read, change: { operations: change.operations }, ifRevision: null }, dryRun);
+  const done = await commit(call, { read, change: { operations: change.operations }, ifRevision: null, denies: change.denies ?? true }, dryRun);
   const problems = done.problems.filter((problem) => problem.pointer.startsWith(change.pointer)) as unknown as Json;
   if (dryRun) return json({ dryRun: true, diff: done.shown, problems });
   return json({ ...(await view()), revision: done.revision, operation: `edit-${done.seq}`, problems }, { status, headers: status === 201 ? { location: change.path } : {} });
@@ -85,7 +85,7 @@ async function addUser(call: Call): Promise<Answer> {
   const { desired } = call.house.reconciler.snapshot();
   if (desired.users.some((user) => user.name === name)) throw failure({ status: 409, code: 'UserExists', detail: `There is a user ${name} already. PUT /admin/users/${name} changes them.` });
   const value = { role, ...(password === undefined ? {} : { password: { hash: await hashFor(password) } }) };
-  const find = (): JsonObject => userView(call, userOf({ ...call, params: { name } }));
+  const find = (): Promise<JsonObject> => userView(call, userOf({ ...call, params: { name } }));
   return edited(call, { operations: [{ op: 'add', path: `/users/${escapeToken(name)}`, value }], path: `/admin/users/${name}`, pointer: `/users/${escapeToken(name)}` }, find, 201);
 }
 
@@ -93,7 +93,7 @@ async function changeUser(call: Call): Promise<Answer> {
   const user = userOf(call);
   const { role, password } = call.body as { readonly role?: string; readonly password?: string | null };
   const at = `/users/${escapeToken(user.name)}`;
-  if (password === null || (role !== undefined && role !== 'admin')) keepAnAdmin(call, user);
+  if (password === null || (role !== undefined && role !== 'admin')) await keepAnAdmin(call, user);
   const operations: PatchOperation[] = role === undefined ? [] : [{ op: 'add', path: `${at}/role`, value: role }];
   if (password === null && user.password !== null) operations.push({ op: 'remove', path: `${at}/password` });
   if (typeof password === 'string') operations.push({ op: 'add', path: `${at}/password`, value: { hash: await hashFor(password) } });
@@ -101,16 +101,19 @@ async function changeUser(call: Call): Promise<Answer> {
 }
 
 /** The last one who can sign in and may everything is not taken away by a slip. */
-function keepAnAdmin(call: Call, user: DesiredUser): void {
+async function keepAnAdmin(call: Call, user: DesiredUser): Promise<void> {
   const { access, reconciler } = call.house;
-  if (flagOf(call.query, 'force') || user.role !== 'admin' || !access.passwords.canSignIn(user)) return;
-  if (reconciler.snapshot().desired.users.some((other) => other.role === 'admin' && other.name !== user.name && access.passwords.canSignIn(other))) return;
+  if (flagOf(call.query, 'force') || user.role !== 'admin' || !(await access.passwords.canSignIn(user))) return;
+  const others = await Promise.all(reconciler.snapshot().desired.users.filter((other) => other.role === 'admin' && other.name !== user.name).map(access.passwords.canSignIn));
+  if (others.includes(true)) return;
   throw failure({ status: 409, code: 'LastAdmin', detail: `${user.name} is the last admin who can sign in. Add another one first, or send ?force=true: then only the commands of bkg on the machine itself are left.` });
 }
 
-function removeUser(call: Call): Promise<Answer> {
+async function removeUser(call: Call): Promise<Answer> {
+  const named = call.params['name'] ?? '';
+  if (await isDenied(call, `/users/${named}`)) return removed(call, `/users/${named}`, { name: named, removed: true, keysWithoutUser: [] });
   const user = userOf(call);
-  keepAnAdmin(call, user);
+  await keepAnAdmin(call, user);
   const { keys } = call.house.reconciler.snapshot().desired;
   return removed(call, `/users/${escapeToken(user.name)}`, { name: user.name, removed: true, keysWithoutUser: keys.filter((key) => key.user === user.name).map((key) => key.id) });
 }
@@ -122,6 +125,7 @@ const OPTIONAL = Object.fromEntries(Object.entries(FIELDS).map(([name, schema]) 
 const NEW_KEY: Schema = { type: 'object', required: ['scopes'], additionalProperties: false, properties: { id: ID, user: { ...ID, description: 'Whose key it is. Absent: who asks.' }, ...OPTIONAL } };
 const KEY_CHANGE: Schema = { type: 'object', minProperties: 1, additionalProperties: false, properties: OPTIONAL };
 
+const isMap = (value: Json | undefined): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value);
 type KeyFields = { readonly [name in keyof typeof FIELDS]?: Json };
 const stamp = (at: number | null): string | null => (at === null ? null : new Date(at).toISOString());
 
@@ -187,6 +191,7 @@ async function changeKey(call: Call, whole: boolean): Promise<Answer> {
   const now = lookUp((await call.house.reconciler.read()).value, at) as JsonObject | undefined;
   const operations = Object.keys(FIELDS).flatMap((name): readonly PatchOperation[] => {
     const value = sent[name as keyof KeyFields];
+    if (name === 'limits' && !whole && isMap(value) && isMap(now?.['limits'])) return Object.entries(value).map(([limit, most]): PatchOperation => ({ op: 'add', path: `${at}/limits/${limit}`, value: most }));
     if (value !== undefined && value !== null) return [{ op: 'add', path: `${at}/${name}`, value }];
     const goes = value === null || (whole && name !== 'scopes');
     return goes && now !== undefined && Object.hasOwn(now, name) ? [{ op: 'remove', path: `${at}/${name}` }] : [];
@@ -204,11 +209,20 @@ async function rotate(call: Call): Promise<Answer> {
   const before = lookUp((await call.house.reconciler.read()).value, `${at}/previous`);
   const until = new Date(Date.now() + overlap_ms).toISOString();
   const previous: readonly PatchOperation[] = overlap_ms > 0 ? [{ op: 'add', path: `${at}/previous`, value: { hash: key.hash, until } }] : before === undefined ? [] : [{ op: 'remove', path: `${at}/previous` }];
-  return edited(call, { operations: [{ op: 'add', path: `${at}/hash`, value: secret.hash }, ...previous], path: '', pointer: at }, () => ({ ...keyView(call, keyOf(call)), key: secret.token }));
+  // Where the new secret cannot be written, the old one stays good.
+  return edited(call, { operations: [{ op: 'add', path: `${at}/hash`, value: secret.hash }, ...previous], path: '', pointer: at, denies: false }, () => ({ ...keyView(call, keyOf(call)), key: secret.token }));
+}
+
+/** Whether it stands in the file, though it is in force no more: what was denied while the file could not be written is written by the next try. */
+async function isDenied(call: Call, pointer: string): Promise<boolean> {
+  const { reconciler } = call.house;
+  const read = await reconciler.read().catch(() => null);
+  return read !== null && lookUp(read.value, pointer) !== undefined && reconciler.snapshot().drifts.some((drift) => drift.kind === 'Denied' && `/${drift.unit.replace(/^user\//, 'users/').replace(/^key\//, 'keys/')}` === pointer);
 }
 
 async function revoke(call: Call): Promise<Answer> {
-  const { id } = keyOf(call);
+  const named = call.params['id'] ?? '';
+  const id = (await isDenied(call, `/keys/${named}`)) ? named : keyOf(call).id;
   return removed(call, `/keys/${escapeToken(id)}`, { id, revoked: true });
 }
 
@@ -223,13 +237,13 @@ const body = (schema: Schema): Route['input'] => ({ 'application/json': { schema
 export const peopleRoutes: readonly Route[] = [
   route({
     method: 'GET', path: USERS, scope: 'users.read', summary: 'Everybody who is declared.', output: object({ users: list(USER) }),
-    run(call) {
+    async run(call) {
       const seen = seenOf(call, 'user');
-      return json({ users: call.house.reconciler.snapshot().desired.users.map((user) => userView(call, user, seen)) });
+      return json({ users: await Promise.all(call.house.reconciler.snapshot().desired.users.map((user) => userView(call, user, seen))) });
     },
   }),
   route({ method: 'POST', path: USERS, scope: 'users.write', summary: 'Declares a user, with the hash of the password.', query: DRY, output: USER, input: body(NEW_USER), run: addUser }),
-  route({ method: 'GET', path: `${USERS}/{name}`, scope: 'users.read', summary: 'One user.', output: USER, run: (call) => json(userView(call, userOf(call))) }),
+  route({ method: 'GET', path: `${USERS}/{name}`, scope: 'users.read', summary: 'One user.', output: USER, run: async (call) => json(await userView(call, userOf(call))) }),
   ...(['PUT', 'PATCH'] as const).map((method) => route({ method, path: `${USERS}/{name}`, scope: 'users.write', summary: 'Changes role or password; another password ends every session of the user.', query: FORCE, output: USER, input: body(USER_CHANGE), run: changeUser })),
   route({ method: 'DELETE', path: `${USERS}/{name}`, scope: 'users.write', summary: 'Removes a user: sessions and keys of theirs are refused from the next request on.', query: FORCE, output: object({ name: TEXT, removed: ANY }), run: removeUser }),
   route({ method: 'GET', path: KEYS, scope: 'keys.read', summary: 'Every API key, without its secret.', output: object({ keys: list(KEY) }), run: keyList }),

@@ -4,10 +4,9 @@ import type { Json, PatchOperation } from '../../reconciler/index.ts';
 import { escapeToken } from '../../schema/pointer.ts';
 import type { Schema } from '../../schema/walk.ts';
 import { sameSecret } from '../access.ts';
-import { OWNER } from '../auth/somebody.ts';
 import { commit } from '../edit.ts';
 import { failure, refusalIn } from '../problem.ts';
-import { type Answer, type Call, type Route, TEXT, json, object, plain, route } from '../route.ts';
+import { type Answer, type Call, type Route, TEXT, json, object, plain, route, asOwner } from '../route.ts';
 import { hashFor, signInAs } from './auth.ts';
 
 const FORM = 'application/x-www-form-urlencoded';
@@ -28,6 +27,9 @@ const POLICY = `default-src 'none'; style-src 'sha256-${createHash('sha256').upd
 const escaped = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;');
 const languageOf = (call: Call): keyof typeof WORDS => (/^\s*de\b/i.test(call.headers['accept-language'] ?? '') ? 'de' : 'en');
 
+/** With no referrer at all a browser would send the form without an origin that can be told from a foreign one; elsewhere the link, with its code, is never told. */
+const SENT_HERE = 'same-origin';
+
 function page(call: Call, o: { readonly user: string; readonly code: string | null; readonly wrong?: string; readonly status?: number }): Answer {
   const language = languageOf(call);
   const words = WORDS[language];
@@ -36,25 +38,25 @@ function page(call: Call, o: { readonly user: string; readonly code: string | nu
   const form = o.code === null ? `<p>${words.over} <a href="/">/</a>.</p>`
     : `<p>${escaped(words.hello(o.user))}</p>${wrong}<form method="post" action="/auth/setup"><input type="hidden" name="code" value="${escaped(o.code)}"><input type="hidden" name="user" value="${escaped(o.user)}">${field('password', words.password)}${field('again', words.again)}<button>${words.go}</button></form><p><small>${words.note}</small></p>`;
   const html = `<!doctype html>\n<html lang="${language}">\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n<title>${words.title}</title>\n<style>${STYLE}</style>\n<h1>${words.title}</h1>\n${form}\n</html>\n`;
-  return plain(html, { type: 'text/html; charset=utf-8', headers: { 'content-security-policy': POLICY }, status: o.status ?? 200 });
+  return plain(html, { type: 'text/html; charset=utf-8', headers: { 'content-security-policy': POLICY, 'referrer-policy': SENT_HERE }, status: o.status ?? 200 });
 }
 
 /** Sets the password of the first admin, for whoever knows the code. Throws a refusal. */
 async function set(call: Call, sent: { readonly code: string; readonly password: string }): Promise<string> {
   const { access, reconciler } = call.house;
   const { setup } = access;
-  const code = setup.code();
+  const code = await setup.code();
   if (code === null) throw failure({ status: 409, code: 'SetUpAlready', detail: 'An admin can sign in already, so the link is over. POST /auth/login signs in; `bkg user passwd NAME` on the machine sets another password.' });
   if (!sameSecret(code, sent.code)) throw failure({ status: 403, code: 'SetupCodeWrong', detail: 'This is not the link of this start of bkg. It stands in the output of bkg; each start prints another one.' });
   const { name, declared } = setup.user();
   const value = { hash: await hashFor(sent.password) };
   // Of two at once the first has used it.
-  if (code !== setup.code()) throw failure({ status: 409, code: 'SetUpAlready', detail: 'Somebody has just set the password with this link.' });
+  if (code !== (await setup.code())) throw failure({ status: 409, code: 'SetUpAlready', detail: 'Somebody has just set the password with this link.' });
   setup.burn();
   const at = `/users/${escapeToken(name)}`;
   const add = (path: string, to: Json): PatchOperation => ({ op: 'add', path, value: to });
   const operations = declared ? [add(`${at}/role`, 'admin'), add(`${at}/password`, value)] : [add(at, { role: 'admin', password: value })];
-  await commit({ ...call, who: OWNER, actor: { ...call.actor, name: 'setup' } }, { read: await reconciler.read(), change: { operations }, ifRevision: null }, false);
+  await commit({ ...asOwner(call), actor: { ...call.actor, name: 'setup' } }, { read: await reconciler.read(), change: { operations }, ifRevision: null }, false);
   return name;
 }
 
@@ -90,8 +92,8 @@ export const setupRoutes: readonly Route[] = [
 /** For the port that serves pages. */
 export const setupPage: Route = route({
   method: 'GET', path: '/setup', scope: 'public', summary: 'The page behind the one-time link.', query: { code: 'Of the link.' }, output: TEXT,
-  run(call) {
+  async run(call) {
     const { setup } = call.house.access;
-    return page(call, { user: setup.user().name, code: setup.code() === null ? null : call.query.get('code') ?? '' });
+    return page(call, { user: setup.user().name, code: (await setup.code()) === null ? null : call.query.get('code') ?? '' });
   },
 });

@@ -4,7 +4,7 @@ import type { Dispatcher, Pool } from 'undici';
 import { SECURITY_HEADERS } from '../security.ts';
 import type { ApiError } from './errors.ts';
 import type { Address } from './pools.ts';
-import { eventsIn, usageReader, usageStripper, type Usage } from './stream.ts';
+import { openTally, usageStripper, type Usage } from './stream.ts';
 
 /** Made once per route, not per request. `headers`: name and value in turn, as undici takes them. */
 export type Upstream = Address & { readonly method: string; readonly path: string; readonly timeout_ms: number; readonly headers: readonly string[] };
@@ -27,26 +27,22 @@ export type ForwardEnd =
 
 /** Headers of the engine that mean something to the client; the rest is between the two of them and us. */
 const PASSED = new Set(['content-type', 'content-length', 'cache-control', 'content-encoding', 'retry-after', 'openai-processing-ms', 'x-request-id']);
-/** As long as a token is in most languages. */
-const BYTES_PER_TOKEN = 4;
 const NOT_LISTENING = new Set(['ECONNREFUSED', 'ENOENT', 'UND_ERR_CONNECT_TIMEOUT']);
 const SILENT = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT']);
 
 /** `end` is called exactly once. What comes back ends it early, with this error for the client. */
 export function forward(pool: Pool, order: ForwardOrder, end: (how: ForwardEnd) => void): (error: ApiError) => void {
   const { response, upstream } = order;
-  const reader = usageReader();
+  const tally = openTally(order.body.length);
   const stripper = order.stripUsage ? usageStripper() : null;
   let controller: Dispatcher.DispatchController | null = null;
   let status = 0;
   let inEvents = false;
-  let events = 0;
   let remaining_bytes = Infinity;
   let lastChunk: Buffer | null = null;
   let over = false;
-  /** As the engine tells. Of an answer that broke off what it must have been, so that who leaves early pays, too: a token for each event, and the prompt by its length. */
-  const usageNow = (isWhole = false): Usage =>
-    reader.usage() ?? { promptTokens: isWhole || controller === null ? 0 : Math.ceil(order.body.length / BYTES_PER_TOKEN), completionTokens: events };
+  /** Of an answer that whoever asked did not wait for. */
+  const soFar = (): Usage => tally.usage(controller !== null);
   const finish = (how: ForwardEnd): void => {
     if (over) return;
     over = true;
@@ -54,7 +50,7 @@ export function forward(pool: Pool, order: ForwardOrder, end: (how: ForwardEnd) 
   };
   const left = (): void => {
     if (over || response.writableFinished) return;
-    finish({ kind: 'left', usage: usageNow() });
+    finish({ kind: 'left', usage: soFar() });
     controller?.abort(new Error('the client went away'));
   };
   const resume = (): void => controller?.resume();
@@ -79,8 +75,7 @@ export function forward(pool: Pool, order: ForwardOrder, end: (how: ForwardEnd) 
       response.writeHead(statusCode, headersFor(order, received));
     },
     onResponseData(_controller, chunk) {
-      reader.see(chunk);
-      if (inEvents) events += eventsIn(chunk);
+      tally.see(chunk, inEvents);
       remaining_bytes -= chunk.length;
       // The end follows in the same turn: both leave in one write.
       if (remaining_bytes === 0) lastChunk = chunk;
@@ -90,14 +85,14 @@ export function forward(pool: Pool, order: ForwardOrder, end: (how: ForwardEnd) 
       write(stripper?.end() ?? null);
       if (lastChunk === null) response.end();
       else response.end(lastChunk);
-      finish({ kind: 'done', status, usage: usageNow(true) });
+      finish({ kind: 'done', status, usage: tally.usage(inEvents && status < 400) });
     },
     onResponseError(_controller, error) {
-      if (!over) finish({ kind: 'failed', inEvents, usage: usageNow(), ...failed(error, upstream) });
+      if (!over) finish({ kind: 'failed', inEvents, usage: tally.usage(false), ...failed(error, upstream) });
     },
   });
   return (error) => {
-    finish({ kind: 'cut', error, inEvents, usage: usageNow() });
+    finish({ kind: 'cut', error, inEvents, usage: soFar() });
     controller?.abort(new Error('it was ended'));
   };
 }

@@ -165,6 +165,35 @@ test('what was used is counted per key and plugin, failures too', () => withPlan
   assert.equal(plane.leases.map((lease) => lease.error), [null, null, 'answered 500']);
 }));
 
+test('who leaves a stream pays for what came and for the prompt; an engine that breaks off is paid for what came', () => withPlane({
+  routes: (port) => [routeTo(port, { plugin: 'counted' })],
+  answer: (response, seen: Seen) => {
+    response.writeHead(200, { 'content-type': 'text/event-stream' });
+    // As engines do that were asked for usage: every event but the last says null.
+    for (let word = 0; word < 5; word += 1) response.write(`data: ${JSON.stringify({ choices: [{ index: 0, delta: { content: 'word' } }], usage: null })}\n\n`);
+    if (seen.body['breaks'] === true) setTimeout(() => response.destroy(), 100);
+  },
+}, async ({ plane }) => {
+  const asked = { ...QUESTION, stream: true, padding: 'x'.repeat(400) };
+  const leaving = new AbortController();
+  const sent = await fetch(`http://127.0.0.1:${plane.port}/v1/chat/completions`, { method: 'POST', headers: { authorization: `Bearer ${TOKEN}` }, body: JSON.stringify(asked), signal: leaving.signal });
+  let came = '';
+  for await (const chunk of sent.body!.pipeThrough(new TextDecoderStream()) as unknown as AsyncIterable<string>) {
+    came += chunk;
+    if (came.split('\n\n').length > 5) break;
+  }
+  leaving.abort();
+  await until(() => plane.house.accounts.length === 1, 'it is accounted');
+  const [left] = plane.house.accounts;
+  assert.is(left!.status, 499);
+  assert.is(left!.completionTokens, 5);
+  assert.ok(left!.promptTokens > 100 && left!.promptTokens < 300, String(left!.promptTokens));
+  await say(plane.port, { ...asked, breaks: true }).catch(() => undefined);
+  await until(() => plane.house.accounts.length === 2, 'it is accounted');
+  const failed = plane.house.accounts[1]!;
+  assert.equal([failed.promptTokens, failed.completionTokens], [0, 5]);
+}));
+
 test('the openai client streams through it', () => withPlane({
   routes: (port) => [routeTo(port, { models: [model('small')] })],
   answer: (response) => {

@@ -73,7 +73,11 @@ export function dataPlane(options: GatewayOptions): Gateway {
     readBody(request, (read) => {
       if (read === null) return response.destroy();
       if (!read.ok) return writeError(response, read.error);
-      serve({ request, response, asked: read.asked, capability, identity });
+      // The body may have taken a minute to come: who was let in with its head may have been shut out since.
+      const now = options.access.again(identity);
+      if (now.kind === 'nobody') return writeError(response, inOpenAiWords(now.refusal));
+      if (!may(now.who, capability)) return writeError(response, inOpenAiWords(lacking(now.who, capability)));
+      serve({ request, response, asked: read.asked, capability, identity: now });
     });
   }
 

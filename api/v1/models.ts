@@ -16,7 +16,7 @@ function unescaped(text: string): string | null {
 
 /** With the capabilities that are theirs; without those of which none is. */
 const ofTheirs = (table: Table, who: Somebody): readonly ModelEntry[] =>
-  table.models.filter((model) => reaches(who, model.plugin)).map((model) => ({ ...model, capabilities: model.capabilities.filter((capability) => may(who, capability)) })).filter((model) => model.capabilities.length > 0);
+  table.modelsFor((plugin) => reaches(who, plugin)).map((model) => ({ ...model, capabilities: model.capabilities.filter((capability) => may(who, capability)) })).filter((model) => model.capabilities.length > 0);
 
 export function listModels(request: IncomingMessage, response: ServerResponse, o: { readonly path: string; readonly table: Table; readonly who: Somebody }): void {
   if (request.method !== 'GET') return writeError(response, { status: 405, code: 'method_not_allowed', message: `${o.path} takes GET.`, headers: [['allow', 'GET']] });

@@ -13,6 +13,7 @@ const BETWEEN_EVENTS = /(?<=\n\n|\r\n\r\n)/;
 const USAGE = Buffer.from('"usage":');
 const PROMPT_TOKENS = Buffer.from('"prompt_tokens":');
 const COMPLETION_TOKENS = Buffer.from('"completion_tokens":');
+const BRACE = 0x7b;
 const SPACE = 0x20;
 const ZERO = 0x30;
 const NINE = 0x39;
@@ -20,7 +21,14 @@ const NINE = 0x39;
 /** Usage in the end of an answer, by position: this runs for every request, and a parse would cost more than all the rest. */
 export function usageIn(tail: Buffer): Usage | null {
   const at = tail.lastIndexOf(USAGE);
-  return at < 0 ? null : { promptTokens: numberAfter(tail, PROMPT_TOKENS, at), completionTokens: numberAfter(tail, COMPLETION_TOKENS, at) };
+  // Of a stream every event but the last may say null.
+  return at < 0 || firstAfter(tail, at + USAGE.length) !== BRACE ? null : { promptTokens: numberAfter(tail, PROMPT_TOKENS, at), completionTokens: numberAfter(tail, COMPLETION_TOKENS, at) };
+}
+
+function firstAfter(bytes: Buffer, from: number): number | undefined {
+  let at = from;
+  while (bytes[at] === SPACE) at += 1;
+  return bytes[at];
 }
 
 /** The number behind a name; 0 where there is none. */
@@ -40,6 +48,25 @@ export function eventsIn(chunk: Buffer): number {
   for (let at = chunk.indexOf(EVENT_END); at >= 0; at = chunk.indexOf(EVENT_END, at + EVENT_END.length)) found += 1;
   // An engine that ends its lines with CRLF, or an event in two chunks.
   return Math.max(1, found);
+}
+
+/** As long as a token is in most languages. */
+const BYTES_PER_TOKEN = 4;
+/** No prompt is guessed to be longer: a picture in it has many bytes and few tokens. */
+const GUESSED_MAX = 8_192;
+
+/** What an answer has cost, as it passes by: as the engine tells, else what it must have been, so that who leaves early pays, too. */
+export function openTally(prompt_bytes: number) {
+  const reader = usageReader();
+  let events = 0;
+  return {
+    see(chunk: Buffer, inEvents: boolean): void {
+      reader.see(chunk);
+      if (inEvents) events += eventsIn(chunk);
+    },
+    /** `began`: the engine worked at it, and its prompt counts though it told nothing. A token for each event. */
+    usage: (began: boolean): Usage => reader.usage() ?? { promptTokens: began ? Math.min(GUESSED_MAX, Math.ceil(prompt_bytes / BYTES_PER_TOKEN)) : 0, completionTokens: events },
+  };
 }
 
 /** Keeps the chunks of the tail, however small they come; nothing is copied until the end. */

@@ -14,7 +14,8 @@ export type ModelEntry = { readonly id: string; readonly plugin: string; readonl
 export type Table = {
   /** `model` as sent: a declared model, a plugin, `plugin/model`; null = the first in file order, of these plugins (null: of all). */
   find(capability: string, model: string | null, plugins: readonly string[] | null): Choice | null;
-  readonly models: readonly ModelEntry[];
+  /** One of each id, of the plugins that somebody reaches. */
+  modelsFor(reaches: (plugin: string) => boolean): readonly ModelEntry[];
 };
 
 /** Names of incarnations that are routed to: their connections are kept. */
@@ -36,14 +37,19 @@ export function tables(snapshot: () => Snapshot): () => Table {
 
 const isLlm = (id: string): boolean => id.startsWith('llm.');
 
-type Names = { /** Of each plugin, in file order. */ readonly firsts: Choice[]; readonly named: Map<string, Choice> };
+type Names = { /** Of each plugin, in file order. */ readonly firsts: Choice[]; /** In file order, too. */ readonly named: Map<string, Choice[]> };
+
+/** The first in file order; one that is down gives way to one that is not. */
+const best = <Item>(all: readonly Item[], stateOf: (one: Item) => Route['state']): Item | null => all.find((one) => stateOf(one) !== 'down') ?? all[0] ?? null;
+
+const within = (choices: readonly Choice[], plugins: readonly string[] | null): readonly Choice[] => (plugins === null ? choices : choices.filter(({ route }) => plugins.includes(route.plugin)));
 
 function tableOf(routes: readonly Route[]): Table {
   const byCapability = new Map<string, Names>();
-  const models = new Map<string, ModelEntry>();
+  const models = routes.flatMap(entriesOf);
   const offers = routes.flatMap((route) => route.capabilities.filter((capability) => isLlm(capability.id)).map((capability) => ({ route, capability, choices: choicesOf(route, capability) })));
   for (const { route, capability, choices } of offers) {
-    const names = byCapability.get(capability.id) ?? { firsts: [], named: new Map<string, Choice>() };
+    const names = byCapability.get(capability.id) ?? { firsts: [], named: new Map<string, Choice[]>() };
     byCapability.set(capability.id, names);
     for (const choice of choices) {
       if (choice.engineModel === null) continue;
@@ -59,14 +65,20 @@ function tableOf(routes: readonly Route[]): Table {
     const names = byCapability.get(capability.id)!;
     if (!modelNames.has(route.plugin) || !names.named.has(route.plugin)) add(names, route.plugin, choices[0]!);
   }
-  for (const route of routes) for (const model of entriesOf(route)) noteModel(models, model);
   return {
     find(capability, model, plugins) {
       const names = byCapability.get(capability);
-      if (model !== null) return names?.named.get(model) ?? null;
-      return (plugins === null ? names?.firsts[0] : names?.firsts.find(({ route }) => plugins.includes(route.plugin))) ?? null;
+      if (names === undefined) return null;
+      if (model === null) return within(names.firsts, plugins)[0] ?? null;
+      const named = names.named.get(model) ?? [];
+      // Of what is out of reach the first is told, so that whoever asks hears why.
+      return best(within(named, plugins), ({ route }) => route.state) ?? named[0] ?? null;
     },
-    models: [...models.values()],
+    modelsFor(reaches) {
+      const byId = new Map<string, ModelEntry[]>();
+      for (const one of models) if (reaches(one.plugin)) byId.set(one.id, [...(byId.get(one.id) ?? []), one]);
+      return [...byId.values()].map((same) => best(same, ({ state }) => state)!);
+    },
   };
 }
 
@@ -90,10 +102,10 @@ const routeWithout = (route: Route, model: Route['models'][number]): Route => ({
 /** A model whose process is the next one is worth waiting for, one that may still be downloaded is not. */
 const stateOf = (route: Route, model: Route['models'][number]): Route['state'] => (model.state === 'served' ? route.state : model.state === 'coming' ? 'starting' : 'down');
 
-/** The first in file order keeps a name; one that is down gives way to one that is not. */
 function add(names: Names, name: string, choice: Choice): void {
   const known = names.named.get(name);
-  if (known === undefined || (known.route.state === 'down' && choice.route.state !== 'down')) names.named.set(name, choice);
+  if (known === undefined) names.named.set(name, [choice]);
+  else known.push(choice);
 }
 
 /** Its declared models; a plugin that has none is asked for by its own name. */
@@ -101,9 +113,4 @@ function entriesOf(route: Route): readonly ModelEntry[] {
   const entry = (id: string, state: Route['state'], capabilities: readonly string[]): ModelEntry => ({ id, plugin: route.plugin, state, capabilities: capabilities.filter(isLlm) });
   const entries = route.models.length === 0 ? [entry(route.plugin, route.state, route.capabilities.map(({ id }) => id))] : route.models.map((model) => entry(model.name, stateOf(route, model), model.serves));
   return entries.filter((one) => one.capabilities.length > 0);
-}
-
-function noteModel(models: Map<string, ModelEntry>, entry: ModelEntry): void {
-  const known = models.get(entry.id);
-  if (known === undefined || (known.state === 'down' && entry.state !== 'down')) models.set(entry.id, entry);
 }

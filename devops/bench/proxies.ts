@@ -79,7 +79,7 @@ function world(): Reconciler {
   const snapshot = { routes: [route], desired: { users: [], keys: [] } } as unknown as Snapshot;
   return {
     snapshot: () => snapshot, subscribe: () => () => undefined, lease: openTraffic(() => performance.now(), () => undefined).lease,
-    account: () => undefined, derive: () => randomBytes(32), sessions: () => [], saveSession: () => undefined,
+    account: () => undefined, derive: () => randomBytes(32), sessions: () => [], saveSessions: () => undefined,
   } as unknown as Reconciler;
 }
 

@@ -26,6 +26,6 @@ export async function verifyAudit(context: Context): Promise<number> {
   const found = await requireRunning(context).get<Verdict>('/admin/audit/verify');
   if (context.json) writeJson(found);
   else if (found.intact) write(`${paint('green', 'intact')}: no row was changed and none is missing.\n`);
-  else write(`${paint('red', 'not intact')}: ${found.message}. Rows before it are as they were written.\n`);
+  else write(`${paint('red', 'not intact')}: ${found.message}.\n`);
   return found.intact ? 0 : 1;
 }

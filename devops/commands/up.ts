@@ -62,6 +62,7 @@ export async function up(context: Context, options: { readonly takeover: boolean
   const door = doorOf(server);
   const say = (): void => sayPorts(reconciler.snapshot(), { door, ports: doors.ports, terminal, json: context.json, log, before: progress.clear });
   say();
+  for (const { user, why } of await access.passwords.unfit()) log.warn(`${user} cannot sign in: the password that bkg.yaml names for them is not taken. ${why}`);
   await sayFirstStart(access.setup, { door, port: doors.ports.web, terminal, log, before: progress.clear });
   sayWhenSettled(reconciler, say);
   const endResting = restWhenCalm(reconciler);
@@ -72,6 +73,7 @@ export async function up(context: Context, options: { readonly takeover: boolean
   log.info(mode === 'stop' ? 'ending: requests in flight finish, then every plugin stops' : 'leaving: the plugins go on running for the next bkg');
   doors.retire();
   await reconciler.close(mode);
+  access.close();
   await doors.close();
   await plane.close();
   log.info('ended');
@@ -173,8 +175,8 @@ function sayPorts(snapshot: Snapshot, saying: Saying): void {
 }
 
 /** While no admin can sign in: where the first password is set. The link is for whoever can read this, and good once. */
-function sayFirstStart(setup: Setup, o: { readonly door: PublicDoor; readonly port: number | null; readonly terminal: boolean; readonly log: Logger; readonly before: () => void }): void {
-  const code = setup.code();
+async function sayFirstStart(setup: Setup, o: { readonly door: PublicDoor; readonly port: number | null; readonly terminal: boolean; readonly log: Logger; readonly before: () => void }): Promise<void> {
+  const code = await setup.code();
   if (code === null || o.port === null) return;
   const text = `No admin can sign in yet. Set the password of ${setup.user().name} here, once: ${urlOf(o.door, o.port)}/setup?code=${code}`;
   if (!o.terminal) return o.log.info(text);

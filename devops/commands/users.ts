@@ -103,7 +103,8 @@ const at = (name: string): string => `${USERS}/${encodeURIComponent(name)}`;
 const askPassword = async (name: string): Promise<string> => (await import('../password.ts')).newPassword(name);
 
 async function hashOf(password: string): Promise<string> {
-  const { hash, isBusy, PASSWORD_COST } = await import('../../api/auth/bcrypt.ts');
+  const { hash, PASSWORD_COST } = await import('../../api/auth/bcrypt.ts');
+  const { isBusy } = await import('../../api/auth/turns.ts');
   const made = await hash(password, PASSWORD_COST);
   if (isBusy(made)) throw new Error('one hash was too many');
   return made;

@@ -98,7 +98,7 @@ async function attempt(options: ChangeOptions, request: PatchRequest): Promise<P
     written = await commit({ path: options.config, expectRevision: revision, text: edited.text, journalFolder: options.journalFolder });
     return written.ok;
   };
-  const deny = async (): Promise<readonly string[]> => (found.told === null || running === null ? [] : await running.deny(found.told, request.actor, null)).map(said);
+  const deny = async (): Promise<readonly string[]> => (found.told === null || running === null || request.denies === false ? [] : await running.deny(found.told, request.actor, null)).map(said);
   const taken = running === null ? (await write(), null) : await running.take({ text: edited.text, revision: next, found }, request.actor, write).catch(async (error: unknown) => {
     // A full or broken disk keeps nobody's rights alive.
     await deny();
@@ -118,6 +118,7 @@ const onlyRevokes = (operations: readonly PatchOperation[]): boolean => operatio
 
 /** Nobody's rights live on because the file is no good, not there, or would be no good without them: what the edit takes from what is in force is taken at once. */
 async function deniedOver({ running }: ChangeOptions, request: PatchRequest, now: InForce | null): Promise<readonly string[]> {
+  if (request.denies === false) return [];
   if (running === null || now === null || request.dryRun || !('operations' in request.change)) return [];
   if (now.file.valid && !onlyRevokes(request.change.operations)) return [];
   let value = now.value as Data;

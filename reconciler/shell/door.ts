@@ -191,6 +191,8 @@ export type PatchOperation = WriteOperation | TestOperation | { readonly op: 'mo
 
 export type PatchRequest = {
   readonly actor: Actor;
+  /** What the edit takes from people counts also when it cannot be written; false for one that gives something else for it. */
+  readonly denies?: boolean;
   /** Operations on the declared state, or the whole new text (PUT of the file). */
   readonly change: { readonly operations: readonly PatchOperation[] } | { readonly text: string };
   /** Revision the caller saw; null = whatever stands there. */
@@ -279,7 +281,7 @@ export type Reconciler = {
   derive(purpose: string): Uint8Array;
   /** Everybody who is signed in, or was lately. */
   sessions(): readonly SessionRow[];
-  saveSession(row: SessionRow): void;
+  saveSessions(rows: readonly SessionRow[]): void;
   /** When each declared user or key was first seen, and when last used. */
   seen(what: 'user' | 'key'): readonly { readonly id: string; readonly createdAt: string; readonly lastUsedAt: string | null }[];
   used(what: 'user' | 'key', id: string): void;

@@ -111,7 +111,7 @@ export function openInForce(options: InForceOptions) {
 
   /** What a revision did, by whom. */
   function noteDeeds(before: Json, after: Json, { author, revision }: { readonly author: Author; readonly revision: string }): void {
-    for (const { action, target, places } of deedsOf(before, after)) options.store.audit({ ...author, action, target, revision, detail: JSON.stringify({ places: places.slice(0, PLACES_MAX) }) });
+    options.store.audit(...deedsOf(before, after).map(({ action, target, places }) => ({ ...author, action, target, revision, detail: JSON.stringify({ places: places.slice(0, PLACES_MAX) }) })));
   }
 
   function accept(checked: Checked, author: Author): InForce {
@@ -154,7 +154,7 @@ export function openInForce(options: InForceOptions) {
     if (facts !== null && facts === stamp && now.lookAgain === null) return now;
     const read = await textOf(options.config);
     // Bytes that may change again within the same tick of the file system's clock are read again.
-    stamp = read.kind === 'text' && facts !== null && Date.now() - Number(facts.split(' ')[0]) / 1e6 > SETTLED_MS ? facts : null;
+    stamp = read.kind === 'text' && facts !== null && ageOf(facts) > SETTLED_MS ? facts : null;
     if (read.kind !== 'text') {
       const same = lastSeen === null && now.file.problems[0]?.message === read.problem.message;
       held = null;
@@ -166,7 +166,8 @@ export function openInForce(options: InForceOptions) {
     const revision = revisionOf(text);
     if (revision === lastSeen && now.lookAgain === null) return now;
     if (isPrefixOf(text, now.text)) {
-      if (held?.revision !== revision) held = { revision, since: monotonic_ms() };
+      // What has lain there for longer is no save that is under way: bkg was away, or did not look.
+      if (held?.revision !== revision) held = { revision, since: monotonic_ms() - (facts === null ? 0 : ageOf(facts)) };
       if (monotonic_ms() - held.since < PREFIX_HOLD_MS) {
         lastSeen = revision;
         return hold(truncated(), held.since + PREFIX_HOLD_MS);
@@ -196,6 +197,10 @@ export function openInForce(options: InForceOptions) {
       const partial = found.desired === null || good === null;
       const warnings = found.desired === null ? [] : found.problems;
       current = bound({ declared: desired, value: found.value ?? {}, seq: base.seq, text: base.text, partial, warnings, file: view({ problems: warnings }), lookAgain: null });
+      const first = await inTurn(look);
+      if (held === null || first.lookAgain === null) return first;
+      // Doors are opened as the file says, so it is waited for.
+      await new Promise((resolve) => { setTimeout(resolve, Math.max(0, first.lookAgain! - monotonic_ms())); });
       return inTurn(look);
     },
     /** Reads the manifest of one plugin again, for whoever asks for its restart: what its folder says now counts, nothing else moves. */
@@ -236,6 +241,9 @@ const isPrefixOf = (text: string, inForce: string): boolean => text.length < inF
 /** Time, size and place of the file; null when it cannot be told. */
 const stampOf = (path: string): Promise<string | null> =>
   stat(path, { bigint: true }).then(({ mtimeNs, ctimeNs, size, ino, dev }) => `${ctimeNs > mtimeNs ? ctimeNs : mtimeNs} ${mtimeNs} ${size} ${ino} ${dev}`, () => null);
+
+/** Milliseconds since it was changed, or moved there. */
+const ageOf = (facts: string): number => Math.max(0, Date.now() - Number(facts.split(' ')[0]) / 1e6);
 
 type Text = { readonly kind: 'text'; readonly text: string } | { readonly kind: 'missing' | 'unreadable'; readonly problem: Problem };
 

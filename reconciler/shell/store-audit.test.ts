@@ -55,12 +55,40 @@ test('a changed row is told, a missing one, and one that was cut off at either e
   assert.is(await after("DELETE FROM audit WHERE seq > 3; UPDATE sqlite_sequence SET seq = 3 WHERE name = 'audit'"), 'rows 4 to 5 are missing');
 }));
 
-test('ends that somebody has moved are told, also after more was written', () => withLog(async (made) => {
+test('what was cut off its end is missed also once more was written, and after a new start', () => withLog(async (made) => {
+  write(made, 5);
+  const ends = made.db.prepare('SELECT * FROM audit_ends').get() as Record<string, unknown>;
+  write(made, 2);
+  // Ends that were right once are put back with the rows.
+  made.db.exec("DELETE FROM audit WHERE seq > 5; UPDATE sqlite_sequence SET seq = 5 WHERE name = 'audit'");
+  made.db.prepare('UPDATE audit_ends SET last = @last, hash = @hash, seal = @seal').run(ends);
+  write(made, 1);
+  assert.is((await made.log.auditFault())?.message, 'row 6 is missing');
+  const again = auditRows(made.db, { later: openLater(), seal });
+  assert.is((await again.auditFault())?.message, 'row 6 is missing');
+  made.db.exec("DELETE FROM audit WHERE seq > 5; UPDATE sqlite_sequence SET seq = 5 WHERE name = 'audit'");
+  again.audit({ actor: 'anna', source: 'api', action: 'login', target: 'next' });
+  assert.is((await again.auditFault())?.message, 'row 6 is missing');
+}));
+
+test('a log from before its ends were kept: what SQLite numbered and is not there is missed', () => withLog(async (made) => {
+  write(made, 5);
+  made.db.exec('DELETE FROM audit WHERE seq > 3; DELETE FROM audit_ends');
+  beginAudit(made.db, seal);
+  assert.is((await auditRows(made.db, { later: openLater(), seal }).auditFault())?.message, 'rows 4 to 5 are missing');
+}));
+
+test('ends that somebody has moved, or that another key has sealed, are told; what is written since is checked all the same, and goes on', () => withLog(async (made) => {
   write(made, 5);
   made.db.exec("DELETE FROM audit WHERE seq > 3; UPDATE audit_ends SET last = 3, hash = (SELECT hash FROM audit WHERE seq = 3)");
-  assert.match((await made.log.auditFault())?.message ?? '', 'begins and ends');
-  write(made, 2);
-  assert.match((await made.log.auditFault())?.message ?? '', 'begins and ends');
+  const again = auditRows(made.db, { later: openLater(), seal, kept: 10 });
+  assert.match((await again.auditFault())?.message ?? '', /^rows 1 to 3 were sealed with another key/);
+  write({ ...made, log: again }, 4);
+  assert.match((await again.auditFault())?.message ?? '', /^rows 1 to 3 were sealed .* from row 4 on all is as it was written$/);
+  made.db.exec("UPDATE audit SET actor = 'mallory' WHERE seq = 5");
+  assert.is((await again.auditFault())?.message, 'row 5 is not what was written');
+  write({ ...made, log: again }, 20);
+  assert.is(await again.auditFault(), null, 'they are forgotten in time');
 }));
 
 test('the oldest rows are forgotten, and the chain holds from where it then begins', () => withLog(async (made) => {

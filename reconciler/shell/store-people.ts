@@ -13,8 +13,10 @@ export const PEOPLE_SCHEMA = `
   CREATE TABLE IF NOT EXISTS api_keys (id TEXT PRIMARY KEY, name TEXT, user TEXT NOT NULL, hash_id TEXT NOT NULL, scopes TEXT NOT NULL, created_at TEXT NOT NULL, declared INTEGER NOT NULL, last_used_at TEXT) STRICT;
 `;
 
-/** Sessions that ended or ran out are kept so long, to tell a stolen token from one that never was. */
-const ENDED_KEPT_MS = 30 * 24 * 3_600_000;
+/** Sessions that ended or ran out are kept so long, for whoever asks the database. */
+const ENDED_KEPT_MS = 24 * 3_600_000;
+/** Looked for again after so many writes. */
+const FORGOTTEN_EVERY = 500;
 
 export function peopleRows(db: Database.Database, { later, hashId }: { readonly later: Later; /** A short name for a hash, which tells nothing of it. */ readonly hashId: (hash: string) => string }) {
   return { ...denialRows(db, later), ...sessionRows(db, later), ...mirrorRows(db, { later, hashId }) };
@@ -47,11 +49,19 @@ function denialRows(db: Database.Database, later: Later) {
 function sessionRows(db: Database.Database, later: Later) {
   const all = db.prepare('SELECT * FROM sessions');
   const save = db.prepare('INSERT OR REPLACE INTO sessions (family, user, credential, generation, begun, renewed, expires, address, agent, ended) VALUES (@family, @user, @credential, @generation, @begun, @renewed, @expires, @address, @agent, @ended)');
-  const forget = db.prepare('DELETE FROM sessions WHERE expires < ?');
+  const forget = db.prepare('DELETE FROM sessions WHERE expires < @before OR (ended IS NOT NULL AND renewed < @before)');
+  const saveAll = db.transaction((rows: readonly SessionRow[]) => { for (const row of rows) save.run(row); });
+  const forgetSessions = (now: number): void => { later.write('old sessions', () => forget.run({ before: now - ENDED_KEPT_MS })); };
+  let written = 0;
   return {
     sessions: (): readonly SessionRow[] => all.all() as SessionRow[],
-    saveSession: (row: SessionRow): void => { later.write(`session ${row.family}`, () => (row.ended === null ? save.run(row) : durably(db, () => save.run(row)))); },
-    forgetSessions: (now: number): void => { later.write('old sessions', () => forget.run(now - ENDED_KEPT_MS)); },
+    saveSessions(rows: readonly SessionRow[]): void {
+      written += 1;
+      const write = (): void => saveAll.immediate(rows);
+      later.write(rows.length === 1 ? `session ${rows[0]!.family}` : `sessions ${written}`, rows.some((row) => row.ended !== null) ? () => durably(db, write) : write);
+      if (written % FORGOTTEN_EVERY === 0) forgetSessions(Date.now());
+    },
+    forgetSessions,
   };
 }
 
