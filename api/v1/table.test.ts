@@ -1,9 +1,11 @@
 // Tests of who answers for which name: models, plugins, and models that are on their way.
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Snapshot } from '../../reconciler/index.ts';
 import { send } from '../testing/doors.ts';
 import { capability } from '../testing/house.ts';
 import { answerJson, chat, errorOf, model, openEngine, openPlane, parsed, QUESTION, routeTo, say, withPlane } from '../testing/plane.ts';
+import { tables } from './table.ts';
 
 test('a model, a plugin and plugin/model lead to the engine that has it, under its own name', () => withPlane({
   routes: (port) => [
@@ -66,6 +68,16 @@ test('a name that is down at one plugin is answered by the next that has it', ()
   assert.is((await say(plane.port, { ...QUESTION, model: 'shared' })).status, 200);
   assert.equal(plane.leases.map((lease) => lease.plugin), ['there']);
 }));
+
+test('who reaches one plugin finds the models of that one, whoever else has them', () => {
+  const routes = [routeTo(1, { plugin: 'first', models: [model('shared'), model('its')] }), routeTo(null, { plugin: 'second', state: 'down', models: [model('shared')] })];
+  const table = tables(() => ({ routes }) as unknown as Snapshot)();
+  const found = (name: string | null, plugins: readonly string[] | null): string | undefined => table.find('llm.chat', name, plugins)?.route.plugin;
+  assert.equal([found('shared', null), found('shared', ['second']), found('shared', ['first', 'second']), found(null, ['second'])], ['first', 'second', 'first', 'second']);
+  assert.is(found('its', ['second']), 'first', 'what is out of reach is told as that');
+  assert.equal(table.modelsFor((plugin) => plugin === 'second').map(({ id, plugin }) => [id, plugin]), [['shared', 'second']]);
+  assert.equal(table.modelsFor(() => true).map(({ id, plugin }) => [id, plugin]), [['shared', 'first'], ['its', 'first']]);
+});
 
 test('a process goes on with its model until the next one is there, and answers for no other', () => withPlane({
   routes: (port) => [routeTo(port, { plugin: 'steady', models: [model('small'), model('large', ['llm.chat'], 'missing')] })],

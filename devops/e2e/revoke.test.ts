@@ -144,6 +144,31 @@ test('through the API while the file cannot be written: denied over it, until th
   assert.is(await status(house, ci.key), 401, 'an edit of something else does not bring it back');
 }));
 
+test('a rotation that cannot be written takes nothing: the secret there is stays good', () => withHouse(async (house) => {
+  const { key } = await mint(house, 'ci');
+  const good = text(house);
+  house.save(`${good}nonsense: 1\n`);
+  await until('the file is known to be no good', async () => ((await house.ask('/api/status')).body as { readonly file: { readonly valid: boolean } }).file.valid === false);
+  const answer = await house.ask('/admin/api-keys/ci/rotate?overlap=0s', { method: 'POST' });
+  assert.is(answer.status, 422);
+  assert.match((answer.body as { readonly detail: string }).detail, /^bkg\.yaml is not valid as it stands; correct that first, so nothing was changed/);
+  assert.is(await status(house, key), 200);
+  // What is denied meanwhile is written by the next try.
+  assert.is((await house.ask('/admin/api-keys/ci', { method: 'DELETE' })).status, 200);
+  assert.is(await status(house, key), 401);
+  house.save(good);
+  await settles(house);
+  assert.is(((await house.ask('/admin/api-keys/ci', { method: 'DELETE' })).body as { readonly written: boolean }).written, true);
+  assert.not.match(text(house), 'ci:');
+}));
+
+test('limits of a key are merged by PATCH, and set whole by PUT', () => withHouse(async (house) => {
+  await mint(house, 'ci', { limits: { tokensPerMinute: 100, concurrent: 2 } });
+  const limits = async (method: string, body: object): Promise<unknown> => ((await house.ask('/admin/api-keys/ci', { method, body })).body as { readonly limits: unknown }).limits;
+  assert.equal(await limits('PATCH', { limits: { requestsPerMinute: 7 } }), { requestsPerMinute: 7, tokensPerMinute: 100, concurrent: 2 });
+  assert.equal(await limits('PUT', { scopes: ['llm.chat'], limits: { requestsPerMinute: 8 } }), { requestsPerMinute: 8, tokensPerMinute: null, concurrent: null });
+}));
+
 test('through the API while the file is no good, or not there: what the edit takes is taken, and nothing else', () => withHouse(async (house) => {
   const keys = [await mint(house, 'a'), await mint(house, 'b'), await mint(house, 'c'), await mint(house, 'kept')];
   for (const { key } of keys) assert.is(await status(house, key), 200);

@@ -61,6 +61,15 @@ test('a strict prefix of what is in force waits, and holds once it has stayed so
   assert.is(await inForce.read(), taken, 'nothing new is the same object');
 }));
 
+test('an end that was cut off while bkg was away takes effect with its start', () => withFile(TWO, async ({ config, open }) => {
+  assert.equal(ids(await open().boot()), ['one', 'two']);
+  writeFileSync(config, ONE);
+  const begun = monotonic_ms();
+  const found = await open().boot();
+  assert.equal([ids(found), codes(found), found.lookAgain], [['one'], [], null]);
+  assert.ok(monotonic_ms() - begun >= 1_000, 'a save that is just being made is waited for');
+}));
+
 test('bytes that bkg wrote itself are in force at once and are their author\'s', () => withFile(TWO, async ({ config, store, place, open }) => {
   const inForce = open();
   const before = await inForce.boot();
