@@ -76,13 +76,13 @@ function describePeople(program: Command, act: (command: Command, run: Run) => P
     .action((name: string, options: { role: Role; password: boolean }, command: Command) => act(command, async (context) => (await import('./commands/users.ts')).addUser(context, { name, ...options })));
   user.command('passwd').description('set another password; every session of the user ends').argument('<name>')
     .action((name: string, _, command: Command) => act(command, async (context) => (await import('./commands/users.ts')).setPassword(context, name)));
-  user.command('remove').description('remove a user: their sessions and keys are refused at once').argument('<name>').option('--force', 'also the last admin who can sign in')
+  user.command('remove').alias('delete').description('remove a user: their sessions and keys are refused at once').argument('<name>').option('--force', 'also the last admin who can sign in')
     .action((name: string, options: { force?: boolean }, command: Command) => act(command, async (context) => (await import('./commands/users.ts')).removeUser(context, { name, force: options.force === true })));
   user.command('list').description('who is declared')
     .action((_, command: Command) => act(command, async (context) => (await import('./commands/users.ts')).listUsers(context)));
 
   const key = program.command('key').description('API keys for /v1 and the API: mint, list, rotate, revoke');
-  key.command('mint').description('make a key; its secret alone goes to stdout, this once').option('--scope <scope...>', 'what it may do, of what its user may: llm.chat, llm.*, config.read …')
+  key.command('mint').alias('create').description('make a key; its secret alone goes to stdout, this once').option('--scope <scope...>', 'what it may do, of what its user may: llm.chat, llm.*, config.read …')
     .option('--user <user>', 'whose it is (default: the only user there is)').option('--id <id>', 'part of the secret and of its name in the file').option('--name <text>', 'what it is for, in words')
     .option('--plugin <plugin...>', 'the plugins it may reach (default: all)').option('--expires <when>', 'a day like 2027-01-31, or a span like 90d')
     .option('--requests-per-minute <count>', 'requests to /v1 in a minute').option('--tokens-per-minute <count>', 'tokens in a minute, of questions and answers together').option('--concurrent <count>', 'requests at once')
@@ -92,7 +92,7 @@ function describePeople(program: Command, act: (command: Command, run: Run) => P
     .action((_, command: Command) => act(command, async (context) => (await import('./commands/keys.ts')).listKeys(context)));
   key.command('rotate').description('a new secret; the one before is good for a while yet').argument('<id>').option('--overlap <span>', 'how long: 15m, 24h, 7d; 0s ends it at once', '24h')
     .action((id: string, options: { overlap: string }, command: Command) => act(command, async (context) => (await import('./commands/keys.ts')).rotateKey(context, { id, overlap: options.overlap })));
-  key.command('revoke').description('remove a key: it is refused from its next request on').argument('<id>')
+  key.command('revoke').alias('delete').description('remove a key: it is refused from its next request on').argument('<id>')
     .action((id: string, _, command: Command) => act(command, async (context) => (await import('./commands/keys.ts')).revokeKey(context, id)));
 }
 

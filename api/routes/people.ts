@@ -208,9 +208,11 @@ async function rotate(call: Call): Promise<Answer> {
   // Of a key without `previous` there is nothing to remove.
   const before = lookUp((await call.house.reconciler.read()).value, `${at}/previous`);
   const until = new Date(Date.now() + overlap_ms).toISOString();
+  // There is room for one secret before: an earlier one ends now, and that is told.
+  const ended = key.previous !== null && key.previous.until > Date.now() ? stamp(key.previous.until) : null;
   const previous: readonly PatchOperation[] = overlap_ms > 0 ? [{ op: 'add', path: `${at}/previous`, value: { hash: key.hash, until } }] : before === undefined ? [] : [{ op: 'remove', path: `${at}/previous` }];
   // Where the new secret cannot be written, the old one stays good.
-  return edited(call, { operations: [{ op: 'add', path: `${at}/hash`, value: secret.hash }, ...previous], path: '', pointer: at, denies: false }, () => ({ ...keyView(call, keyOf(call)), key: secret.token }));
+  return edited(call, { operations: [{ op: 'add', path: `${at}/hash`, value: secret.hash }, ...previous], path: '', pointer: at, denies: false }, () => ({ ...keyView(call, keyOf(call)), key: secret.token, ended }));
 }
 
 /** Whether it stands in the file, though it is in force no more: what was denied while the file could not be written is written by the next try. */
@@ -251,6 +253,6 @@ export const peopleRoutes: readonly Route[] = [
   route({ method: 'GET', path: `${KEYS}/{id}`, scope: 'keys.read', summary: 'One API key, without its secret.', output: KEY, run: (call) => json(keyView(call, keyOf(call))) }),
   route({ method: 'PUT', path: `${KEYS}/{id}`, scope: 'keys.write', summary: 'Sets name, scopes, expiry, limits and plugins of a key; what is not sent goes, its secret stays.', query: DRY, output: KEY, input: body({ ...KEY_CHANGE, required: ['scopes'] }), run: (call) => changeKey(call, true) }),
   route({ method: 'PATCH', path: `${KEYS}/{id}`, scope: 'keys.write', summary: 'Changes some of name, scopes, expiry, limits and plugins of a key; null removes.', query: DRY, output: KEY, input: body(KEY_CHANGE), run: (call) => changeKey(call, false) }),
-  route({ method: 'POST', path: `${KEYS}/{id}/rotate`, scope: 'keys.write', summary: 'A new secret; the one before is good for a while yet.', query: { overlap: 'How long: 1d when absent, 0s: not at all, 30d at most.', ...DRY }, output: object({ id: TEXT, key: TEXT }), run: rotate }),
+  route({ method: 'POST', path: `${KEYS}/{id}/rotate`, scope: 'keys.write', summary: 'A new secret; the one before is good for a while yet. An earlier one that was good still ends now: `ended` is what its end would have been.', query: { overlap: 'How long: 1d when absent, 0s: not at all, 30d at most.', ...DRY }, output: object({ id: TEXT, key: TEXT }), run: rotate }),
   route({ method: 'DELETE', path: `${KEYS}/{id}`, scope: 'keys.write', summary: 'Revokes a key: it is refused from the next request on, also when the file cannot be written.', query: DRY, output: object({ id: TEXT, revoked: ANY }), run: revoke }),
 ];

@@ -22,7 +22,7 @@ type KeyView = {
   readonly createdAt: string | null; readonly lastUsedAt: string | null;
 };
 /** `key`: the secret. */
-type WithSecret = KeyView & { readonly key: string; readonly revision: string; readonly operation: string | null };
+type WithSecret = KeyView & { readonly key: string; readonly revision: string; readonly operation: string | null; /** Of a rotation: the end that an earlier overlap would have had. */ readonly ended?: string | null };
 
 // ─── What is typed ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -139,6 +139,7 @@ function sayNew(context: Context, door: Door, o: { readonly made: WithSecret; re
   const what = `${paint('bold', made.id, process.stderr)} of ${made.user}: ${made.scopes.join(', ')}${made.plugins === null ? '' : `, on ${made.plugins.join(', ') || 'no plugin'}`}${made.expires === null ? '' : `, until ${shortMoment(made.expires)}`}`;
   note(`${o.rotated === true ? 'A new secret for the key' : 'Key'} ${what}.\nKeep it now: it is never shown again, and bkg.yaml holds only a hash of it.\n`);
   if (o.rotated === true) note(made.previousUntil === null ? 'The secret before is refused from now on.\n' : `The secret before is good until ${shortMoment(made.previousUntil)}.\n`);
+  if (made.ended != null) note(`The one before that, which was good until ${shortMoment(made.ended)}, is refused from now on.\n`);
   if (made.expired) note(`The key itself has expired: it is refused until that is changed, with bkg patch ${own}/expires DAY\n`);
   for (const warning of warnings) note(problemLine(warning, context.config, process.cwd()));
   if (door.client === null) sayOffline();
@@ -182,7 +183,7 @@ export async function rotateKey(context: Context, o: { readonly id: string; read
   // Of a key without `previous` there is nothing to remove.
   const end: readonly PatchOperation[] = before === undefined ? [] : [{ op: 'remove', path: `${place}/previous` }];
   const { revision } = await door.file.edit([{ op: 'add', path: `${place}/hash`, value: secret.hash }, ...(overlap_ms > 0 ? [{ op: 'add' as const, path: `${place}/previous`, value: previous }] : end)]);
-  return sayNew(context, door, { made: { ...viewOf(id, { ...kept, ...(overlap_ms > 0 ? { previous } : {}) }), key: secret.token, revision, operation: null }, warnings: [], rotated: true });
+  return sayNew(context, door, { made: { ...viewOf(id, { ...kept, ...(overlap_ms > 0 ? { previous } : {}) }), key: secret.token, revision, operation: null, ended: before !== undefined && Date.parse(before.until) > Date.now() ? before.until : null }, warnings: [], rotated: true });
 }
 
 export async function revokeKey(context: Context, id: string): Promise<number> {
