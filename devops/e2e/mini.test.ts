@@ -63,7 +63,7 @@ test('every command and option an answer names exists', () => {
       assert.ok(commands.has(command), `${topic}: bkg ${words}`);
       // `key mint` has options of its own.
       const [verb = ''] = rest;
-      const isVerb = new RegExp(`^ {2}${verb}(?: |$)`, 'm').test(helpOf(command)) && /^[a-z]+$/.test(verb);
+      const isVerb = new RegExp(`^ {2}${verb}(?:[ |]|$)`, 'm').test(helpOf(command)) && /^[a-z]+$/.test(verb);
       const help = isVerb ? helpOf(command, verb) : helpOf(command);
       for (const option of rest.filter((word) => /^--?[a-z]/.test(word))) assert.ok(knows(help, option) || knows(helpOf(), option), `${topic}: bkg ${words}: ${option}`);
       seen += 1;
