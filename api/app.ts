@@ -1,14 +1,14 @@
 // The Koa app of the control plane: who may, how often, and the table's routes.
 import Router from '@koa/router';
 import Koa, { type Context, type Next } from 'koa';
-import type { Actor } from '../reconciler/index.ts';
+import type { Actor, AuditEntry } from '../reconciler/index.ts';
 import type { Right } from '../schema/scopes.ts';
 import type { Identity } from './access.ts';
 import { lacking, may, NOBODY, outOfReach, reaches, type Somebody } from './auth/somebody.ts';
-import { CONTROL_BODY_MAX_BYTES, jsonOf, mediaTypeOf, readBody, textOf } from './body.ts';
+import { CONTROL_BODY_MAX_BYTES, isEmpty, jsonOf, mediaTypeOf, readBody, textOf } from './body.ts';
 import { isOwnOrigin, type Own } from './hosts.ts';
 import type { Meter } from './meter.ts';
-import { failure, problemEdge } from './problem.ts';
+import { failure, problemEdge, refusalIn } from './problem.ts';
 import type { Verdict } from './rate.ts';
 import { type Answer, type House, type Route, checkBody } from './route.ts';
 
@@ -40,7 +40,8 @@ export function makeApp(o: AppOptions): Koa {
 /** Credentials first, so that the owner on the machine is never locked out by the limit. */
 function gate(o: AppOptions) {
   const open = new Set(o.table.filter((row) => row.scope === 'public').map((row) => `${row.method} ${row.path}`));
-  const noteUse = noteUses(o.house);
+  // The data plane notes the use of keys with what they used.
+  const isNews = seldom();
   return async (context: Context, next: Next): Promise<void> => {
     const peer = context.req.socket.remoteAddress;
     const identity = await o.house.access.ofRequest(context.req, o.own());
@@ -48,24 +49,25 @@ function gate(o: AppOptions) {
     if (!isOwner && !isHealth(context.path)) await limit(o, context, peer);
     const method = context.method === 'HEAD' ? 'GET' : context.method;
     if (identity.kind === 'nobody' && !open.has(`${method} ${context.path}`)) throw failure(identity.refusal);
-    if (identity.kind === 'somebody' && identity.who.key !== null) noteUse(identity.who.key.id);
+    if (identity.kind === 'somebody' && identity.who.key !== null && isNews(identity.who.key.id)) o.house.reconciler.used('key', identity.who.key.id);
     context.state['identity'] = identity;
     await next();
   };
 }
 
-/** The data plane notes the use of keys with what they used; here once a minute is enough. */
-const USE_NOTED_MS = 60_000;
+/** What is written down of who asks again and again is written once in this time. */
+const NOTED_EVERY_MS = 60_000;
 const NOTED_MAX = 10_000;
 
-function noteUses(house: House): (key: string) => void {
+/** Whether something was not there lately; from then on it was. */
+function seldom(): (what: string) => boolean {
   const noted = new Map<string, number>();
-  return (key) => {
+  return (what) => {
     const now = Date.now();
-    if (now - (noted.get(key) ?? 0) < USE_NOTED_MS) return;
+    if (now - (noted.get(what) ?? 0) < NOTED_EVERY_MS) return false;
     if (noted.size >= NOTED_MAX) noted.clear();
-    noted.set(key, now);
-    house.reconciler.used('key', key);
+    noted.set(what, now);
+    return true;
   };
 }
 
@@ -96,32 +98,54 @@ async function limit(o: AppOptions, context: Context, peer: string | undefined):
 /** `/api/plugins/{id}` → `/api/plugins/:id`, `{pointer}` → the rest of the path. */
 const koaPath = (path: string): string => path.replace('{pointer}', '*pointer').replaceAll(/\{(\w+)\}/g, ':$1');
 
+/** Who tried what they may not. Of the path only names are told: what else stands there may be a secret that went astray. */
+function refused(row: Route, context: Context): AuditEntry {
+  const { who } = identityOf(context) as Extract<Identity, { readonly kind: 'somebody' }>;
+  const path = row.path.replaceAll(/\{(\w+)\}/g, (hole, name: string) => (/^[a-z0-9-]{1,63}$/.test(paramsOf(context)[name] ?? '') ? paramsOf(context)[name]! : hole));
+  return { actor: who.name, source: sourceOf(context.get('x-bkg-source')), address: context.req.socket.remoteAddress ?? null, action: 'request', target: `${row.method} ${path}`, outcome: 'refused' };
+}
+
+const identityOf = (context: Context): Identity => (context.state as { readonly identity: Identity }).identity;
+const paramsOf = (context: Context): Readonly<Record<string, string>> => (context as unknown as { readonly params: Readonly<Record<string, string>> }).params;
+
 function makeRouter(o: AppOptions): Router {
   const router = new Router();
+  const isNews = seldom();
   for (const row of o.table) {
-    router.register(koaPath(row.path), [row.method], async (context) => {
-      const came = (context.state as { readonly identity: Identity }).identity;
-      const params = context.params as Record<string, string>;
-      admitted(row, came, params);
-      const { type, body } = await bodyOf(row, context as unknown as Context);
-      // A body may take minutes to come: who was let in with its headers may have been shut out since.
-      const again = (): Identity => (came.kind === 'nobody' ? came : o.house.access.again(came));
-      const identity = again();
-      if (identity.kind === 'nobody' && came.kind !== 'nobody') throw failure(identity.refusal);
-      const who = admitted(row, identity, params);
-      const now = (): Somebody => {
-        const found = again();
-        return found.kind === 'nobody' ? NOBODY : found.who;
-      };
-      const actor = { name: who.name, source: sourceOf(context.get('x-bkg-source')), address: context.req.socket.remoteAddress ?? null };
-      const answer = await row.run({
-        house: o.house, actor, who, now, session: identity.kind === 'somebody' ? identity.session : null, fromOwnPage: context.headers.origin !== undefined && isOwnOrigin(context.headers, o.own()), path: context.path, params,
-        query: context.URL.searchParams, headers: context.headers, type, body, signal: signalOf(context as unknown as Context),
+    router.register(koaPath(row.path), [row.method], async (found) => {
+      const context = found as unknown as Context;
+      await carryOut(o, row, context).catch((error: unknown) => {
+        if (refusalIn(error)?.status === 403 && row.method !== 'GET' && identityOf(context).kind === 'somebody') {
+          const entry = refused(row, context);
+          if (isNews(`${entry.actor} ${entry.target}`)) o.house.reconciler.audit(entry);
+        }
+        throw error;
       });
-      await send(answer, context as unknown as Context);
     });
   }
   return router;
+}
+
+async function carryOut(o: AppOptions, row: Route, context: Context): Promise<void> {
+  const came = identityOf(context);
+  const params = paramsOf(context);
+  admitted(row, came, params);
+  const { type, body } = await bodyOf(row, context);
+  // A body may take minutes to come: who was let in with its headers may have been shut out since.
+  const again = (): Identity => (came.kind === 'nobody' ? came : o.house.access.again(came));
+  const identity = again();
+  if (identity.kind === 'nobody' && came.kind !== 'nobody') throw failure(identity.refusal);
+  const who = admitted(row, identity, params);
+  const now = (): Somebody => {
+    const found = again();
+    return found.kind === 'nobody' ? NOBODY : found.who;
+  };
+  const actor = { name: who.name, source: sourceOf(context.get('x-bkg-source')), address: context.req.socket.remoteAddress ?? null };
+  const answer = await row.run({
+    house: o.house, actor, who, now, session: identity.kind === 'somebody' ? identity.session : null, fromOwnPage: context.headers.origin !== undefined && isOwnOrigin(context.headers, o.own()), path: context.path, params,
+    query: context.URL.searchParams, headers: context.headers, type, body, signal: signalOf(context),
+  });
+  await send(answer, context);
 }
 
 /** The CLI and the UI name themselves, for the history only; it grants nothing. */
@@ -135,6 +159,7 @@ function signalOf(context: Context): AbortSignal {
 
 async function bodyOf(row: Route, context: Context): Promise<{ readonly type: string; readonly body: unknown }> {
   if (row.input === undefined) return { type: '', body: undefined };
+  if (row.bodyOptional === true && isEmpty(context.req)) return { type: '', body: {} };
   const type = mediaTypeOf(context.get('content-type'));
   const rule = Object.hasOwn(row.input, type) ? row.input[type] : undefined;
   if (rule === undefined) {

@@ -10,6 +10,9 @@ export const INVOKE_BODY_MAX_BYTES = 32 * 2 ** 20;
 /** `application/json` of `Application/JSON; charset=utf-8`; empty when absent. */
 export const mediaTypeOf = (header: string | undefined): string => (header ?? '').split(';')[0]!.trim().toLowerCase();
 
+/** Whether no body comes with it. */
+export const isEmpty = (request: IncomingMessage): boolean => Number(request.headers['content-length'] ?? 0) === 0 && request.headers['transfer-encoding'] === undefined;
+
 /** All bytes of the body; refuses what is larger than `max_bytes` without reading on. */
 export async function readBody(request: IncomingMessage, max_bytes: number): Promise<Buffer> {
   const tooLarge = (): Error => failure({ status: 413, code: 'BodyTooLarge', detail: `The body may have ${max_bytes} bytes at most.`, headers: { connection: 'close' } });

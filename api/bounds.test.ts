@@ -172,7 +172,9 @@ test('a port that is taken on one of the two addresses gives way on both', async
 
 test('the page of the first password lets its form be sent with its origin, and its link go nowhere else', async () => {
   const own = await openDoors();
-  const { status, headers } = await own.send('/setup?code=x', { door: 'web', token: null });
+  const { status, headers, text } = await own.send('/setup?code=x', { door: 'web', token: null });
+  assert.match(text, /not the link of this start/);
+  assert.not.match(text, /<form/);
   assert.equal([status, headers['referrer-policy']], [200, 'same-origin']);
   await own.close();
 });

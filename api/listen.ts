@@ -20,7 +20,7 @@ import { secure } from './security.ts';
 import { type Door, PATIENCE, type Patience, serverFor } from './server.ts';
 import { openSockets } from './sockets.ts';
 import { tableOf } from './routes/table.ts';
-import { openCertificate, type TlsFiles } from './tls.ts';
+import { type Certificate, openCertificate, type TlsFiles } from './tls.ts';
 import { controlUpgrade } from './upgrade.ts';
 import { writeError } from './v1/errors.ts';
 
@@ -50,8 +50,8 @@ export type ListenOptions = {
 
 export type Listening = {
   readonly ports: Ports;
-  /** What web and api show now, as PEM; null without TLS. */
-  certificate(): string | null;
+  /** What web and api show; null without TLS. */
+  readonly certificate: Pick<Certificate, 'shown' | 'trouble'> | null;
   /** From now on new requests of people get 503; health answers and the bus goes on, for what is in flight may still need both. */
   retire(): void;
   close(): Promise<void>;
@@ -105,7 +105,7 @@ export async function listen(o: ListenOptions): Promise<Listening> {
     await close();
     throw error;
   }
-  return { ports, certificate: () => certificate?.shown() ?? null, retire: () => { retired = true; }, close };
+  return { ports, certificate, retire: () => { retired = true; }, close };
 }
 
 const isDataPlane = (url: string): boolean => url.startsWith('/v1/') || url === '/v1';

@@ -33,7 +33,7 @@ function operationOf(row: Route): Open {
     ...(row.scope === 'public' ? { security: [] } : {}),
     'x-scope': row.scope,
     ...(parameters.length > 0 ? { parameters } : {}),
-    ...(row.input === undefined ? {} : { requestBody: { required: true, content: Object.assign({}, ...Object.entries(row.input).map(([type, rule]) => content(rule.schema, type))) as Open } }),
+    ...(row.input === undefined ? {} : { requestBody: { required: row.bodyOptional !== true, content: Object.assign({}, ...Object.entries(row.input).map(([type, rule]) => content(rule.schema, type))) as Open } }),
     responses: {
       200: { description: 'Done.', content: content(row.output ?? {}, row.output?.['type'] === 'string' && row.path !== '/' ? 'text/plain' : row.path === '/' ? 'text/html' : 'application/json') },
       default: { description: 'A problem (RFC 9457).', content: content({ $ref: '#/definitions/problemDetails' }, PROBLEM_TYPE) },
@@ -51,21 +51,21 @@ const tagOf = (path: string): string => {
 
 const COMPLETION = 'One model answers; `model` names a declared model, a plugin or plugin/model, absent: the first in the file.';
 /** What is served beside the table of routes: the data plane, which bypasses it, and live sockets. */
-const BESIDE: readonly (readonly [path: string, method: string, summary: string])[] = [
-  ['/v1/models', 'get', 'Every model that can be asked for, with the plugin that serves it.'],
-  ['/v1/models/{model}', 'get', 'One of them.'],
-  ['/v1/chat/completions', 'post', `OpenAI's chat, whole or as a stream of events. ${COMPLETION}`],
-  ['/v1/completions', 'post', `OpenAI's continuation of a text. ${COMPLETION}`],
-  ['/v1/embeddings', 'post', `OpenAI's embeddings. ${COMPLETION}`],
-  ['/ws/plugins', 'get', 'A WebSocket: send {action: SUB or UNSUB, topic: status, logs, telemetry, models, plan or events, pluginId?}; frames come as the schemas ClientFrame and ServerFrame say.'],
-  ['/ws/plugins/{id}', 'get', 'The same for one plugin, with its status, logs and telemetry from the start.'],
+const BESIDE: readonly (readonly [path: string, method: string, summary: string, scope: string])[] = [
+  ['/v1/models', 'get', 'Every model that can be asked for, with the plugin that serves it.', 'self'],
+  ['/v1/models/{model}', 'get', 'One of them.', 'self'],
+  ['/v1/chat/completions', 'post', `OpenAI's chat, whole or as a stream of events. ${COMPLETION}`, 'llm.chat'],
+  ['/v1/completions', 'post', `OpenAI's continuation of a text. ${COMPLETION}`, 'llm.complete'],
+  ['/v1/embeddings', 'post', `OpenAI's embeddings. ${COMPLETION}`, 'llm.embed'],
+  ['/ws/plugins', 'get', 'A WebSocket: send {action: SUB or UNSUB, topic: status, logs, telemetry, models, plan or events, pluginId?}; frames come as the schemas ClientFrame and ServerFrame say.', 'config.read'],
+  ['/ws/plugins/{id}', 'get', 'The same for one plugin, with its status, logs and telemetry from the start.', 'config.read'],
 ];
 
-function besideOf([path, method, summary]: (typeof BESIDE)[number]): Open {
+function besideOf([path, method, summary, scope]: (typeof BESIDE)[number]): Open {
   const parameters = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({ name, in: 'path', required: true, schema: { type: 'string' } }));
   const json = { 'application/json': { schema: { type: 'object' } } };
   return {
-    summary, tags: [tagOf(path)], operationId: `${method}${path.replaceAll(/[^A-Za-z0-9]+(.)?/g, (_found, next: string | undefined) => (next ?? '').toUpperCase())}`,
+    summary, 'x-scope': scope, tags: [tagOf(path)], operationId: `${method}${path.replaceAll(/[^A-Za-z0-9]+(.)?/g, (_found, next: string | undefined) => (next ?? '').toUpperCase())}`,
     ...(parameters.length > 0 ? { parameters } : {}),
     ...(method === 'post' ? { requestBody: { required: true, content: json } } : {}),
     responses: path.startsWith('/ws') ? { 101: { description: 'The connection is a WebSocket now.' } } : { 200: { description: 'Done; events as text/event-stream with stream: true.', content: json }, default: { description: "An error in OpenAI's shape.", content: json } },

@@ -69,6 +69,8 @@ export type Route = {
   readonly query?: Readonly<Record<string, string>>;
   /** Media type → rule. Absent: a body is not read. */
   readonly input?: Readonly<Record<string, BodyRule>>;
+  /** Without a body it is as with one of `{}`. */
+  readonly bodyOptional?: true;
   readonly max_bytes?: number;
   readonly output?: Schema;
   /** An older name of the same route. */

@@ -141,6 +141,7 @@ if (made !== null) {
         work();
         await until(() => warnings().length > index, String(words));
         assert.match(warnings()[index]!, words);
+        assert.match(doors.trouble() ?? '', words);
         await new Promise((resolve) => { setTimeout(resolve, 5 * LOOK_MS); });
         assert.is(warnings().length, index + 1, 'once');
         assert.is(await shown(doors.ports.api), 'good');

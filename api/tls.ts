@@ -29,6 +29,8 @@ export type Certificate = {
   readonly now: () => SecureContextOptions;
   /** The first certificate of the file in use, as PEM. */
   readonly shown: () => string;
+  /** Why clients refuse it, or why the files of now are not in use; null when all is well. */
+  readonly trouble: () => string | null;
   /** Servers that get the next one, too. */
   readonly keep: (server: Server) => void;
   readonly close: () => void;
@@ -38,8 +40,8 @@ export type Certificate = {
 export async function openCertificate(o: { readonly files: () => TlsFiles; readonly log: Logger; readonly look_ms?: number }): Promise<Certificate> {
   const servers: Server[] = [];
   let pair = await readPair(o.files());
-  warnOfTime(pair, o.log);
   let fault: { readonly message: string; readonly told: boolean } | null = null;
+  sayTime();
   let looking = false;
 
   function take(next: Pair): void {
@@ -48,7 +50,13 @@ export async function openCertificate(o: { readonly files: () => TlsFiles; reado
     for (const server of servers) server.setSecureContext(tlsOptions(next));
     pair = next;
     o.log.info(`another certificate is in use: ${nameOf(next.leaf)}, until ${next.leaf.validToDate.toISOString()}`);
-    warnOfTime(next, o.log);
+    sayTime();
+  }
+
+  /** It is used all the same: clients say what they think of it, and no certificate at all would help nobody. */
+  function sayTime(): void {
+    const wrong = outOfTime(pair);
+    if (wrong !== null) o.log.warn(wrong);
   }
 
   /** Two files are replaced one after the other: only what is wrong at two looks in a row is told, once. */
@@ -73,8 +81,14 @@ export async function openCertificate(o: { readonly files: () => TlsFiles; reado
     });
   }, o.look_ms ?? LOOK_MS);
   timer.unref();
-  return { now: () => tlsOptions(pair), shown: () => pair.leaf.toString(), keep: (server) => { servers.push(server); }, close: () => clearInterval(timer) };
+  return {
+    now: () => tlsOptions(pair), shown: () => pair.leaf.toString(), trouble: () => (fault?.told === true ? `${fault.message}. The certificate that was in use stays in use.` : outOfTime(pair)),
+    keep: (server) => { servers.push(server); }, close: () => clearInterval(timer),
+  };
 }
+
+/** Throws `TlsUnusable` when the files hold no certificate with its key. Returns why clients refuse it, or null. */
+export const checkCertificate = async (files: TlsFiles): Promise<string | null> => outOfTime(await readPair(files));
 
 async function readPair(files: TlsFiles): Promise<Pair> {
   const [cert, key] = [await textOf(files.cert, 'cert'), await textOf(files.key, 'key')];
@@ -110,9 +124,8 @@ function attempt<Result>(work: () => Result, failed: (error: unknown) => TlsUnus
 const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
 const nameOf = (leaf: X509Certificate): string => leaf.subjectAltName ?? leaf.subject.replaceAll('\n', ', ');
 
-/** It is used all the same: clients say what they think of it, and no certificate at all would help nobody. */
-function warnOfTime({ leaf }: Pair, log: Logger): void {
+function outOfTime({ leaf }: Pair): string | null {
   const now = new Date();
-  if (leaf.validToDate < now) log.warn(`the certificate ${nameOf(leaf)} has expired on ${leaf.validToDate.toISOString()}: clients refuse it. Put a new one into the files of server.tls; bkg takes it in by itself.`);
-  if (leaf.validFromDate > now) log.warn(`the certificate ${nameOf(leaf)} is good only from ${leaf.validFromDate.toISOString()} on: clients refuse it until then.`);
+  if (leaf.validToDate < now) return `The certificate ${nameOf(leaf)} has expired on ${leaf.validToDate.toISOString()}: clients refuse it. Put a new one into the files of server.tls; bkg takes it in by itself.`;
+  return leaf.validFromDate > now ? `The certificate ${nameOf(leaf)} is good only from ${leaf.validFromDate.toISOString()} on: clients refuse it until then.` : null;
 }

@@ -1,11 +1,11 @@
 // The command line: names, arguments and help of every command; each command's code is loaded when it is called.
-import { Command, Option } from 'commander';
+import { Argument, Command, Option } from 'commander';
 import { contextOf, type Context, type GlobalOptions } from './context.ts';
 import { note, paint, problemLine } from './show.ts';
 import { isTold } from './told.ts';
 import type { Problem } from '../schema/problem.ts';
 import type { AuditOptions } from './commands/audit.ts';
-import type { MintOptions } from './commands/keys.ts';
+import type { MintOptions, SetOptions } from './commands/keys.ts';
 import type { UsageOptions } from './commands/usage.ts';
 import type { Role } from './commands/users.ts';
 
@@ -70,26 +70,30 @@ function describe(program: Command, act: (command: Command, run: Run) => Promise
 }
 
 function describePeople(program: Command, act: (command: Command, run: Run) => Promise<void>): void {
-  const user = program.command('user').description('who may sign in: add, passwd, remove, list');
+  const user = program.command('user').description('who may sign in: add, passwd, role, remove, list');
   user.command('add').description('declare a user; the password is asked for, or one line of standard input').argument('<name>')
     .addOption(new Option('--role <role>', 'what they may do').choices(['admin', 'developer', 'readonly']).default('developer')).option('--no-password', 'nobody can sign in as them; their keys work')
     .action((name: string, options: { role: Role; password: boolean }, command: Command) => act(command, async (context) => (await import('./commands/users.ts')).addUser(context, { name, ...options })));
   user.command('passwd').description('set another password; every session of the user ends').argument('<name>')
     .action((name: string, _, command: Command) => act(command, async (context) => (await import('./commands/users.ts')).setPassword(context, name)));
+  user.command('role').description('give another role; it counts from their next request on').argument('<name>').addArgument(new Argument('<role>').choices(['admin', 'developer', 'readonly'])).option('--force', 'also of the last admin who can sign in')
+    .action((name: string, role: Role, options: { force?: boolean }, command: Command) => act(command, async (context) => (await import('./commands/users.ts')).setRole(context, { name, role, force: options.force === true })));
   user.command('remove').alias('delete').description('remove a user: their sessions and keys are refused at once').argument('<name>').option('--force', 'also the last admin who can sign in')
     .action((name: string, options: { force?: boolean }, command: Command) => act(command, async (context) => (await import('./commands/users.ts')).removeUser(context, { name, force: options.force === true })));
   user.command('list').description('who is declared')
     .action((_, command: Command) => act(command, async (context) => (await import('./commands/users.ts')).listUsers(context)));
 
-  const key = program.command('key').description('API keys for /v1 and the API: mint, list, rotate, revoke');
-  key.command('mint').alias('create').description('make a key; its secret alone goes to stdout, this once').option('--scope <scope...>', 'what it may do, of what its user may: llm.chat, llm.*, config.read …')
-    .option('--user <user>', 'whose it is (default: the only user there is)').option('--id <id>', 'part of the secret and of its name in the file').option('--name <text>', 'what it is for, in words')
+  const fields = (command: Command): Command => command.option('--scope <scope...>', 'what it may do, of what its user may: llm.chat, llm.*, config.read …').option('--name <text>', 'what it is for, in words')
     .option('--plugin <plugin...>', 'the plugins it may reach (default: all)').option('--expires <when>', 'a day like 2027-01-31, or a span like 90d')
-    .option('--requests-per-minute <count>', 'requests to /v1 in a minute').option('--tokens-per-minute <count>', 'tokens in a minute, of questions and answers together').option('--concurrent <count>', 'requests at once')
+    .option('--requests-per-minute <count>', 'requests to /v1 in a minute').option('--tokens-per-minute <count>', 'tokens in a minute, of questions and answers together').option('--concurrent <count>', 'requests at once');
+  const key = program.command('key').description('API keys for /v1 and the API: mint, list, set, rotate, revoke');
+  fields(key.command('mint').alias('create').description('make a key; its secret alone goes to stdout, this once').option('--user <user>', 'whose it is (default: the only user there is)').option('--id <id>', 'part of the secret, and its name in the file'))
     .addHelpText('after', '\nKEY=$(bkg key mint --user anna --scope llm.chat llm.embed --expires 90d)')
     .action((options: MintOptions, command: Command) => act(command, async (context) => (await import('./commands/keys.ts')).mintKey(context, options)));
   key.command('list').description('the keys there are, without their secrets')
     .action((_, command: Command) => act(command, async (context) => (await import('./commands/keys.ts')).listKeys(context)));
+  fields(key.command('set').description('change some of what a key is; its secret stays').argument('<id>')).option('--clear <what...>', 'remove: name, plugins, expires, limits')
+    .action((id: string, options: SetOptions, command: Command) => act(command, async (context) => (await import('./commands/keys.ts')).setKey(context, id, options)));
   key.command('rotate').description('a new secret; the one before is good for a while yet').argument('<id>').option('--overlap <span>', 'how long: 15m, 24h, 7d; 0s ends it at once', '24h')
     .action((id: string, options: { overlap: string }, command: Command) => act(command, async (context) => (await import('./commands/keys.ts')).rotateKey(context, { id, overlap: options.overlap })));
   key.command('revoke').alias('delete').description('remove a key: it is refused from its next request on').argument('<id>')
@@ -100,6 +104,7 @@ function describeRecords(program: Command, act: (command: Command, run: Run) => 
   program.command('usage').description('what was asked of /v1: requests, errors, tokens, latency')
     .addOption(new Option('--by <what>', 'one row for each').choices(['key', 'user', 'plugin', 'model', 'capability', 'hour', 'day', 'total']).default('key'))
     .option('--from <day>', 'since when (default: 30 days ago)').option('--to <day>', 'until the end of which day, UTC (default: now)').option('--key <id>', 'of one key')
+    .option('--user <name>', 'of one user').option('--plugin <plugin>', 'of one plugin').option('--model <model>', 'of one model')
     .action((options: UsageOptions, command: Command) => act(command, async (context) => (await import('./commands/usage.ts')).usage(context, options)));
   const audit = program.command('audit').description('who did what; audit verify: whether that is as it was written')
     .option('-n, --lines <count>', 'how many, the newest', '50').option('--action <action>', 'key.create, or key. for all about keys').option('--actor <name>', 'only what this one did')

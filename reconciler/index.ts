@@ -12,7 +12,7 @@ import { replayJournal } from './shell/commit.ts';
 import { desire } from './shell/desire.ts';
 import { revisionOf } from './shell/declare.ts';
 import { unifiedDiff } from './shell/diff.ts';
-import type { LogRecord, OpenOptions, Ports, Reconciler, ReconcilerEvent, Snapshot } from './shell/door.ts';
+import type { LogRecord, OpenOptions, Ports, Reconciler, ReconcilerEvent, ShownCertificate, Snapshot } from './shell/door.ts';
 import { openEdits } from './shell/edits.ts';
 import { openEvents } from './shell/events.ts';
 import { openInForce } from './shell/inforce.ts';
@@ -81,7 +81,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
 
   const closing = new AbortController();
   let ports: Ports = { web: null, api: null, bus: null };
-  let certificate: () => string | null = () => null;
+  let certificate: ShownCertificate | null = null;
   // Two loops: a large file is read and checked while processes are looked after.
   const loop = openLoop(tick, broken);
   const reading = openLoop(readFile, broken);
@@ -108,7 +108,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
     const now = monotonic_ms();
     const observed = observe(desired);
     const plan = diff({ desired, observed, now, leaveUndeclared: partial });
-    const found = views.snapshot({ desired, observed, plan, now, seq, file, ports, at: new Date().toISOString(), conditions: houseConditions(file, store.fault()) });
+    const found = views.snapshot({ desired, observed, plan, now, seq, file, ports, at: new Date().toISOString(), conditions: houseConditions(file, { store: store.fault(), certificate: certificate?.trouble() ?? null }) });
     const snapshot = { ...found, drifts: [...houseDrifts({ file, server: desired.server, opened, denied, policies: desired.drift }), ...found.drifts] };
     return { plan, observed, snapshot };
   }
@@ -134,7 +134,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
     if (!partial) supplies.abandon((name) => desired.models.some((model) => model.name === name));
     attempt('house', () => {
       logbook.follow(observed.processes);
-      writePorts(home, { host, certificate: certificate(), ...ports }, observed.processes);
+      writePorts(home, { host, certificate: certificate?.shown() ?? null, ...ports }, observed.processes);
     });
   }
 
@@ -232,7 +232,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
     used: (what, id) => store.used(what, id, new Date().toISOString()),
     start(listening, shown) {
       ports = listening;
-      certificate = shown ?? certificate;
+      certificate = shown ?? null;
       opened = inForce.current().desired.server;
       heartbeat = setInterval(() => {
         for (const beat of [reading.poke, loop.poke, store.flush, store.flushUsage, supplies.look, runtime.heartbeat]) begin(async () => beat(), broken);
@@ -260,14 +260,17 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
   };
 }
 
-/** Checks a file without an appliance: the problems of its text, with their lines. Reads manifests, starts nothing. */
-export async function validate(place: { readonly config: string; readonly installation: string; readonly env: Readonly<Record<string, string | undefined>> }): Promise<readonly Problem[]> {
+type FilePlace = { readonly config: string; readonly installation: string; readonly env: Readonly<Record<string, string | undefined>> };
+
+/** Checks a file without an appliance: the problems of its text, with their lines, and its doors; null where they cannot be told. Reads manifests, starts nothing. */
+export async function examine(place: FilePlace): Promise<{ readonly problems: readonly Problem[]; readonly server: Desired['server'] | null }> {
   const { text, revision } = await readDeclared(place.config);
-  return (await desire(text, revision, { ...place, seal: (sealed) => sealed })).problems;
+  const { problems, sound } = await desire(text, revision, { ...place, seal: (sealed) => sealed });
+  return { problems, server: sound?.server ?? null };
 }
 
 /** Changes the file when no bkg runs, through the same edit, checks and commit. */
-export async function patchOffline(place: { readonly config: string; readonly home: string; readonly installation: string; readonly env: Readonly<Record<string, string | undefined>> }, request: Parameters<Reconciler['patch']>[0]): ReturnType<Reconciler['patch']> {
+export async function patchOffline(place: FilePlace & { readonly home: string }, request: Parameters<Reconciler['patch']>[0]): ReturnType<Reconciler['patch']> {
   const journalFolder = join(place.home, 'run', 'journal');
   mkdirSync(journalFolder, { recursive: true, mode: 0o700 });
   return openChange({ ...place, seal: (text) => text, journalFolder, textOf: () => null, running: null })(request);

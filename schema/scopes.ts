@@ -37,7 +37,7 @@ export const ROLES: Readonly<Record<Role, readonly string[]>> = {
 const RIGHT_NAMES = Object.keys(RIGHTS);
 
 const isRight = (scope: string): boolean => Object.hasOwn(RIGHTS, scope);
-const isPattern = (scope: string): boolean => scope.endsWith('*');
+export const isPattern = (scope: string): boolean => scope.endsWith('*');
 
 /** Whether a scope as it is granted holds one right or one capability. `repo.*` holds every one that begins with `repo.`. */
 export function covers(granted: string, wanted: string): boolean {

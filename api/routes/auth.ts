@@ -9,7 +9,7 @@ import { OWNER } from '../auth/somebody.ts';
 import { isBusy } from '../auth/turns.ts';
 import { commit } from '../edit.ts';
 import { failure, refusalIn } from '../problem.ts';
-import { ANY, type Answer, type Call, type Route, TEXT, json, object, route, asOwner } from '../route.ts';
+import { ANY, type Answer, type Call, type Route, TEXT, json, list, object, route, asOwner } from '../route.ts';
 import type { Schema } from '../../schema/walk.ts';
 import { escapeToken } from '../../schema/pointer.ts';
 
@@ -90,9 +90,11 @@ async function refresh(call: Call): Promise<Answer> {
   if (cookie !== null && !call.fromOwnPage) throw foreign();
   const token = given ?? cookie;
   if (token === null) throw failure({ status: 401, code: 'TokenMissing', detail: 'Send {"refresh_token": …}, or the cookie that POST /auth/login set.' });
+  const family = token.split('.')[0]!;
+  const user = access.sessions.live(family)?.user ?? 'unknown';
   const { signed, row } = await access.sessions.renew(token).catch((error: unknown) => {
     // Of a token that nobody made nothing is known: it may be a key or a password.
-    if (refusalIn(error)?.code === 'RefreshReused') reconciler.audit({ actor: 'nobody', source: call.actor.source, address: call.actor.address ?? null, action: 'login.refresh', target: token.split('.')[0]!, outcome: 'refused' });
+    if (refusalIn(error)?.code === 'RefreshReused') reconciler.audit({ actor: user, source: call.actor.source, address: call.actor.address ?? null, action: 'login.refresh', target: family, outcome: 'refused' });
     throw error;
   });
   // The user may have gone, or have another password since.
@@ -139,11 +141,18 @@ async function changePassword(call: Call): Promise<Answer> {
   return json({ changed: true, message: 'Sign in again with the new password.' }, { headers: cookies(call, null) });
 }
 
-const TOKENS = object({ user: TEXT, role: TEXT, scopes: ANY, expires_in: ANY });
+const TOKENS: Schema = {
+  type: 'object', required: ['user', 'role', 'scopes', 'expires_in'],
+  properties: {
+    user: TEXT, role: TEXT, scopes: list(TEXT), expires_in: { type: 'integer', description: 'Seconds until the access token ends.' },
+    access_token: { type: 'string', description: 'For the header authorization: Bearer …. Not with cookies.' }, token_type: { const: 'Bearer' },
+    refresh_token: { type: 'string', description: 'Good once, for POST /auth/refresh. Not with cookies.' }, csrf: { type: 'string', description: 'With cookies only: writes send it as the header x-bkg-csrf.' },
+  },
+};
 
 export const authRoutes: readonly Route[] = [
   route({ method: 'POST', path: '/auth/login', scope: 'public', summary: 'Signs in: an access token (PASETO v4.public, 15 minutes) and a refresh token (good once), or both as cookies.', output: TOKENS, input: { 'application/json': { schema: LOGIN } }, run: login }),
-  route({ method: 'POST', path: '/auth/refresh', scope: 'public', summary: 'A new pair of tokens for the newest refresh token; an older one ends the session.', output: TOKENS, input: { 'application/json': { schema: REFRESH } }, run: refresh }),
+  route({ method: 'POST', path: '/auth/refresh', scope: 'public', summary: 'A new pair of tokens for the newest refresh token; an older one ends the session.', output: TOKENS, input: { 'application/json': { schema: REFRESH } }, bodyOptional: true, run: refresh }),
   route({ method: 'POST', path: '/auth/logout', scope: 'self', summary: 'Ends the session, at once and everywhere.', output: object({ signedOut: ANY }), run: logout }),
   route({ method: 'POST', path: '/auth/password', scope: 'self', summary: 'Changes the own password; its hash goes into the file, and every session of the user ends.', output: object({ changed: ANY }), input: { 'application/json': { schema: PASSWORD } }, run: changePassword }),
   route({ method: 'GET', path: '/auth/me', scope: 'self', summary: 'Who asks, and what they may.', output: object({ name: TEXT, kind: TEXT, scopes: ANY }), run: me }),

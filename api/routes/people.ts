@@ -26,7 +26,7 @@ const ID = declared('/keys/x/user');
 
 const ROLE = declared('/users/x/role');
 const PASSWORD: Schema = { type: 'string', minLength: 1, maxLength: PASSWORD_MAX, 'x-secret': true, description: 'Its bcrypt hash goes into the file.' };
-const NEW_USER: Schema = { type: 'object', required: ['name', 'role'], additionalProperties: false, properties: { name: ID, role: ROLE, password: PASSWORD } };
+const NEW_USER: Schema = { type: 'object', required: ['name', 'role'], additionalProperties: false, properties: { name: { ...ID, description: 'Lower-case letters, digits and hyphens, 63 at most.' }, role: ROLE, password: PASSWORD } };
 const USER_CHANGE: Schema = { type: 'object', minProperties: 1, additionalProperties: false, properties: { role: ROLE, password: NULLABLE(PASSWORD) } };
 
 /** When each was first seen and last used, looked up once for a whole list. */
@@ -122,7 +122,8 @@ async function removeUser(call: Call): Promise<Answer> {
 
 const FIELDS = { name: declared('/keys/x/name'), scopes: declared('/keys/x/scopes'), expires: declared('/keys/x/expires'), limits: declared('/keys/x/limits'), plugins: declared('/keys/x/plugins') };
 const OPTIONAL = Object.fromEntries(Object.entries(FIELDS).map(([name, schema]) => [name, name === 'scopes' ? schema : NULLABLE(schema)]));
-const NEW_KEY: Schema = { type: 'object', required: ['scopes'], additionalProperties: false, properties: { id: ID, user: { ...ID, description: 'Whose key it is. Absent: who asks.' }, ...OPTIONAL } };
+const NEW_KEY: Schema = { type: 'object', required: ['scopes'], additionalProperties: false, properties: { id: { ...ID, description: 'Part of the secret, and its name in the file. Absent: made of `name`.' }, user: { ...ID, description: 'Whose key it is. Absent: who asks.' }, ...OPTIONAL } };
+const ROTATION: Schema = { type: 'object', additionalProperties: false, properties: { overlap: { type: 'string', description: 'How long the secret of before is good: 1d when absent, 0s: not at all, 30d at most.' } } };
 const KEY_CHANGE: Schema = { type: 'object', minProperties: 1, additionalProperties: false, properties: OPTIONAL };
 
 const isMap = (value: Json | undefined): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -174,6 +175,7 @@ const withoutNulls = (fields: KeyFields): JsonObject => Object.fromEntries(Objec
 async function mint(call: Call): Promise<Answer> {
   const { id: wanted, user, ...fields } = call.body as KeyFields & { readonly id?: string; readonly user?: string };
   const { keys } = call.house.reconciler.snapshot().desired;
+  if (typeof fields.expires === 'string' && Date.parse(fields.expires) <= Date.now()) throw failure({ status: 422, code: 'ExpiresOver', detail: `The key would have ended before its first use, at ${fields.expires}. Send a day or a moment to come, or none.` });
   if (keys.some((key) => key.id === wanted)) throw failure({ status: 409, code: 'KeyExists', detail: `There is a key ${wanted} already. POST /admin/api-keys/${wanted}/rotate gives it a new secret.` });
   const id = wanted ?? idFor(fields.name, keys);
   const owner = ownerOf(call, user);
@@ -201,7 +203,8 @@ async function changeKey(call: Call, whole: boolean): Promise<Answer> {
 
 async function rotate(call: Call): Promise<Answer> {
   const key = keyOf(call);
-  const overlap_ms = durationOf(call.query, 'overlap', { otherwise_ms: OVERLAP_MS, max_ms: OVERLAP_MAX_MS });
+  const { overlap } = call.body as { readonly overlap?: string };
+  const overlap_ms = durationOf(overlap === undefined ? call.query : new URLSearchParams({ overlap }), 'overlap', { otherwise_ms: OVERLAP_MS, max_ms: OVERLAP_MAX_MS });
   const secret = await makeSecret(key.id);
   if (secret === null) throw busy();
   const at = `/keys/${escapeToken(key.id)}`;
@@ -253,6 +256,6 @@ export const peopleRoutes: readonly Route[] = [
   route({ method: 'GET', path: `${KEYS}/{id}`, scope: 'keys.read', summary: 'One API key, without its secret.', output: KEY, run: (call) => json(keyView(call, keyOf(call))) }),
   route({ method: 'PUT', path: `${KEYS}/{id}`, scope: 'keys.write', summary: 'Sets name, scopes, expiry, limits and plugins of a key; what is not sent goes, its secret stays.', query: DRY, output: KEY, input: body({ ...KEY_CHANGE, required: ['scopes'] }), run: (call) => changeKey(call, true) }),
   route({ method: 'PATCH', path: `${KEYS}/{id}`, scope: 'keys.write', summary: 'Changes some of name, scopes, expiry, limits and plugins of a key; null removes.', query: DRY, output: KEY, input: body(KEY_CHANGE), run: (call) => changeKey(call, false) }),
-  route({ method: 'POST', path: `${KEYS}/{id}/rotate`, scope: 'keys.write', summary: 'A new secret; the one before is good for a while yet. An earlier one that was good still ends now: `ended` is what its end would have been.', query: { overlap: 'How long: 1d when absent, 0s: not at all, 30d at most.', ...DRY }, output: object({ id: TEXT, key: TEXT }), run: rotate }),
+  route({ method: 'POST', path: `${KEYS}/{id}/rotate`, scope: 'keys.write', summary: 'A new secret; the one before is good for a while yet. An earlier one that was good still ends now: `ended` is what its end would have been.', query: { overlap: 'The same as in the body.', ...DRY }, output: object({ id: TEXT, key: TEXT }), input: body(ROTATION), bodyOptional: true, run: rotate }),
   route({ method: 'DELETE', path: `${KEYS}/{id}`, scope: 'keys.write', summary: 'Revokes a key: it is refused from the next request on, also when the file cannot be written.', query: DRY, output: object({ id: TEXT, revoked: ANY }), run: revoke }),
 ];

@@ -7,6 +7,7 @@ import { sameSecret } from '../access.ts';
 import { commit } from '../edit.ts';
 import { failure, refusalIn } from '../problem.ts';
 import { type Answer, type Call, type Route, TEXT, json, object, plain, route, asOwner } from '../route.ts';
+import { PASSWORD_MIN_LENGTH } from '../auth/passwords.ts';
 import { hashFor, signInAs } from './auth.ts';
 
 const FORM = 'application/x-www-form-urlencoded';
@@ -17,8 +18,8 @@ const BODY: Schema = {
 };
 
 const WORDS = {
-  en: { title: 'bkg: first start', hello: (user: string) => `Choose the password of ${user}.`, password: 'Password', again: 'Once more', go: 'Set it and sign in', over: 'The first password is set already. Sign in at', different: 'The two are not the same.', unfit: 'It needs 10 characters at least and may have 72 bytes at most.', note: 'Its hash goes into bkg.yaml; the password itself stands nowhere.' },
-  de: { title: 'bkg: erster Start', hello: (user: string) => `Wähle das Passwort von ${user}.`, password: 'Passwort', again: 'Noch einmal', go: 'Setzen und anmelden', over: 'Das erste Passwort ist schon gesetzt. Anmelden unter', different: 'Die beiden sind nicht gleich.', unfit: 'Es braucht mindestens 10 Zeichen und darf höchstens 72 Bytes haben.', note: 'Sein Hash kommt in bkg.yaml; das Passwort selbst steht nirgends.' },
+  en: { title: 'bkg: first start', hello: (user: string) => `Choose the password of ${user}.`, user: 'Name', password: 'Password', again: 'Once more', go: 'Set it and sign in', over: 'The first password is set already. Sign in at', old: 'This is not the link of this start of bkg. It stands in the output of bkg; each start prints another one.', different: 'The two are not the same.', rule: '10 characters at least.', unfit: 'It needs 10 characters at least and may have 72 bytes at most.', note: 'Its hash goes into bkg.yaml; the password itself stands nowhere.' },
+  de: { title: 'bkg: erster Start', hello: (user: string) => `Wähle das Passwort von ${user}.`, user: 'Name', password: 'Passwort', again: 'Noch einmal', go: 'Setzen und anmelden', over: 'Das erste Passwort ist schon gesetzt. Anmelden unter', old: 'Das ist nicht der Link dieses Starts von bkg. Er steht in der Ausgabe von bkg; jeder Start gibt einen anderen aus.', different: 'Die beiden sind nicht gleich.', rule: 'Mindestens 10 Zeichen.', unfit: 'Es braucht mindestens 10 Zeichen und darf höchstens 72 Bytes haben.', note: 'Sein Hash kommt in bkg.yaml; das Passwort selbst steht nirgends.' },
 };
 
 const STYLE = 'body{font:16px/1.5 system-ui,sans-serif;max-width:24rem;margin:15vh auto;padding:0 1rem;color:#1c1c1e;background:#fafafa}label{display:block;margin:1rem 0}input{display:block;width:100%;box-sizing:border-box;font:inherit;padding:.5rem;margin-top:.25rem;border:1px solid #8e8e93;border-radius:.4rem}button{font:inherit;padding:.6rem 1rem;border:0;border-radius:.4rem;background:#1d4ed8;color:#fff;cursor:pointer}[role=alert]{color:#b91c1c}small{color:#55555a}@media(prefers-color-scheme:dark){body{color:#f2f2f7;background:#111113}input{background:#1c1c1e;color:inherit}small{color:#aeaeb2}[role=alert]{color:#f87171}}';
@@ -30,13 +31,19 @@ const languageOf = (call: Call): keyof typeof WORDS => (/^\s*de\b/i.test(call.he
 /** With no referrer at all a browser would send the form without an origin that can be told from a foreign one; elsewhere the link, with its code, is never told. */
 const SENT_HERE = 'same-origin';
 
-function page(call: Call, o: { readonly user: string; readonly code: string | null; readonly wrong?: string; readonly status?: number }): Answer {
+/** `over`: an admin can sign in. `old`: not the code of this start. */
+type Link = 'over' | 'old' | { readonly code: string };
+
+function page(call: Call, o: { readonly user: string; readonly link: Link; readonly wrong?: string; readonly status?: number }): Answer {
   const language = languageOf(call);
   const words = WORDS[language];
   const wrong = o.wrong === undefined ? '' : `<p role="alert">${escaped(o.wrong)}</p>`;
-  const field = (name: string, label: string): string => `<label>${label}<input type="password" name="${name}" required minlength="10" autocomplete="new-password"></label>`;
-  const form = o.code === null ? `<p>${words.over} <a href="/">/</a>.</p>`
-    : `<p>${escaped(words.hello(o.user))}</p>${wrong}<form method="post" action="/auth/setup"><input type="hidden" name="code" value="${escaped(o.code)}"><input type="hidden" name="user" value="${escaped(o.user)}">${field('password', words.password)}${field('again', words.again)}<button>${words.go}</button></form><p><small>${words.note}</small></p>`;
+  const field = (name: string, label: string): string => `<label>${label}<input type="password" name="${name}" required minlength="${PASSWORD_MIN_LENGTH}" autocomplete="new-password"></label>`;
+  // Password managers keep the name that stands before a password.
+  const name = `<label>${words.user}<input type="text" name="user" value="${escaped(o.user)}" readonly autocomplete="username"></label>`;
+  const form = o.link === 'over' ? `<p>${words.over} <a href="/">/</a>.</p>`
+    : o.link === 'old' ? `<p role="alert">${words.old}</p>`
+    : `<p>${escaped(words.hello(o.user))}</p>${wrong}<form method="post" action="/auth/setup"><input type="hidden" name="code" value="${escaped(o.link.code)}">${name}${field('password', words.password)}${field('again', words.again)}<button>${words.go}</button></form><p><small>${words.rule} ${words.note}</small></p>`;
   const html = `<!doctype html>\n<html lang="${language}">\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n<title>${words.title}</title>\n<style>${STYLE}</style>\n<h1>${words.title}</h1>\n${form}\n</html>\n`;
   return plain(html, { type: 'text/html; charset=utf-8', headers: { 'content-security-policy': POLICY, 'referrer-policy': SENT_HERE }, status: o.status ?? 200 });
 }
@@ -60,12 +67,15 @@ async function set(call: Call, sent: { readonly code: string; readonly password:
   return name;
 }
 
+/** What a refusal says of the link itself. */
+const LINKS: Readonly<Record<string, 'over' | 'old'>> = { SetupCodeWrong: 'old', SetUpAlready: 'over' };
+
 async function setByForm(call: Call): Promise<Answer> {
   if (!call.fromOwnPage) throw failure({ status: 403, code: 'OriginForeign', detail: 'Open the link that bkg printed, and send its form.' });
   const form = new URLSearchParams(call.body as string);
   const sent = { code: form.get('code') ?? '', password: form.get('password') ?? '' };
   const user = call.house.access.setup.user().name;
-  const again = (wrong: string): Answer => page(call, { user, code: sent.code, wrong, status: 422 });
+  const again = (wrong: string): Answer => page(call, { user, link: { code: sent.code }, wrong, status: 422 });
   if (form.get('again') !== sent.password) return again(WORDS[languageOf(call)].different);
   try {
     const { headers } = await signInAs(call, await set(call, sent));
@@ -73,7 +83,8 @@ async function setByForm(call: Call): Promise<Answer> {
   } catch (error) {
     const refusal = refusalIn(error);
     if (refusal === null) throw error;
-    return again(refusal.code === 'PasswordUnfit' ? WORDS[languageOf(call)].unfit : refusal.detail);
+    const link = LINKS[refusal.code];
+    return link === undefined ? again(refusal.code === 'PasswordUnfit' ? WORDS[languageOf(call)].unfit : refusal.detail) : page(call, { user, link, status: refusal.status });
   }
 }
 
@@ -94,6 +105,7 @@ export const setupPage: Route = route({
   method: 'GET', path: '/setup', scope: 'public', summary: 'The page behind the one-time link.', query: { code: 'Of the link.' }, output: TEXT,
   async run(call) {
     const { setup } = call.house.access;
-    return page(call, { user: setup.user().name, code: (await setup.code()) === null ? null : call.query.get('code') ?? '' });
+    const [code, sent] = [await setup.code(), call.query.get('code') ?? ''];
+    return page(call, { user: setup.user().name, link: code === null ? 'over' : sameSecret(code, sent) ? { code: sent } : 'old' });
   },
 });

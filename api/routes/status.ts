@@ -34,10 +34,10 @@ function ready(call: Call): Answer {
   return json({ status: up ? 'ready' : 'starting' }, { status: up ? 200 : 503 });
 }
 
-function status(call: Call): Answer {
+async function status(call: Call): Promise<Answer> {
   const { seq, at, file, ports, plan, drifts, conditions, plugins, models } = call.house.reconciler.snapshot();
   return json({
-    version: call.house.version, status: healthOf(call.house.reconciler.snapshot()).status, seq, at, file, ports, converged: plan.converged, actions: plan.actions.length, drifts: drifts.length, conditions,
+    version: call.house.version, status: healthOf(call.house.reconciler.snapshot()).status, seq, at, file, ports, converged: plan.converged, actions: plan.actions.length, drifts: drifts.length, adminCanSignIn: (await call.house.access.setup.code()) === null, conditions,
     plugins: plugins.map(({ id, state, status: now, pid, port, uptime }) => ({ id, state, status: now, pid, port, uptime })),
     models: models.map(({ id, state, phase, bytes, bytesTotal }) => ({ id, state, phase, bytes, bytesTotal })),
   });

@@ -23,6 +23,7 @@ export type Doors = TestHouse & {
   socket(path: string, o?: { readonly token?: string | null; readonly door?: 'web' | 'api' | 'bus'; readonly headers?: Readonly<Record<string, string>>; readonly protocols?: readonly string[] }): Promise<TestSocket>;
   /** What web and api show, as PEM. */
   certificate(): string | null;
+  trouble(): string | null;
   retire(): void;
   close(): Promise<void>;
 };
@@ -67,7 +68,7 @@ export async function openDoors(spec: HouseSpec = {}, more: Partial<ListenOption
   });
   const ports = listening.ports as Doors['ports'];
   return {
-    ...house, access, ports, logged, certificate: listening.certificate, retire: listening.retire, close: listening.close,
+    ...house, access, ports, logged, certificate: () => listening.certificate?.shown() ?? null, trouble: () => listening.certificate?.trouble() ?? null, retire: listening.retire, close: listening.close,
     send: (path, o = {}) => send(ports[o.door ?? 'api'], path, o),
     socket: (path, o = {}) => openSocket(`ws://127.0.0.1:${ports[o.door ?? 'api']}${path}`, o),
   };

@@ -3,12 +3,15 @@ import { spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, statSync, statfsSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { dirname } from 'node:path';
-import { validate } from '../../reconciler/index.ts';
+import { examine } from '../../reconciler/index.ts';
+import { checkCertificate, type TlsUnusable } from '../../api/tls.ts';
+import type { Desired, Problem } from '../../reconciler/index.ts';
 import { runningOn } from '../client.ts';
 import type { Context } from '../context.ts';
 import { paint, size, status, table, write, writeJson } from '../show.ts';
-import { messageOf } from '../told.ts';
+import { codeOf, messageOf } from '../told.ts';
 
+type Server = Desired['server'];
 type Finding = { readonly what: string; readonly verdict: 'ok' | 'warning' | 'error'; readonly found: string; readonly remedy: string | null };
 
 const NODE_MAJOR = 24;
@@ -19,7 +22,8 @@ const TOOL_WITHIN_MS = 5_000;
 const TOOLS: readonly (readonly [name: string, argument: string, wanted: string])[] = [['npm', '--version', 'plugins on Node'], ['python3', '--version', 'plugins on Python'], ['cargo', '--version', 'plugins in Rust'], ['cmake', '--version', 'building an engine for a GPU']];
 
 export async function doctor(context: Context): Promise<number> {
-  const findings = [nodeVersion(), flock(), home(context), disk(context), ...(await ports(context)), await file(context), ...TOOLS.map(tool)];
+  const examined = existsSync(context.config) ? await examine(context) : null;
+  const findings = [nodeVersion(), flock(), home(context), disk(context), ...(await ports(context, examined?.server ?? null)), file(context, examined?.problems ?? null), ...(await certificate(examined?.server ?? null)), ...TOOLS.map(tool)];
   if (context.json) writeJson({ findings });
   else {
     write(table(['', 'what', 'found'], findings.map((finding) => [status(finding.verdict), finding.what, finding.found])));
@@ -68,15 +72,17 @@ function disk(context: Context): Finding {
   }
 }
 
-async function ports(context: Context): Promise<readonly Finding[]> {
+async function ports(context: Context, server: Server | null): Promise<readonly Finding[]> {
   const running = runningOn(context.home);
   if (running !== null) {
     const { holder: { pid }, ports: doors } = running;
     return [ok('ports', doors === null ? `bkg (process ${pid}) is starting or ending just now` : `bkg runs (process ${pid}): web ${doors.web}, api ${doors.api}, bus ${doors.bus}`)];
   }
-  const wanted = [['web', 'BKG_WEB_PORT', 43_117], ['api', 'BKG_API_PORT', 43_119], ['bus', 'BKG_PLUGIN_BUS_PORT', 43_121]] as const;
-  return Promise.all(wanted.map(async ([name, variable, preferred]): Promise<Finding> => {
-    const port = Number(context.env[variable] ?? preferred);
+  // Of a file that is not good its ports are not known.
+  if (server === null) return [];
+  const wanted = [['web', 'BKG_WEB_PORT'], ['api', 'BKG_API_PORT'], ['bus', 'BKG_PLUGIN_BUS_PORT']] as const;
+  return Promise.all(wanted.map(async ([name, variable]): Promise<Finding> => {
+    const port = server.ports[name];
     if (port === 0) return ok(`port ${name}`, 'any free one');
     const free = await isFree(port);
     return free ? ok(`port ${name}`, `${port} is free`) : { what: `port ${name}`, verdict: 'warning', found: `${port} is taken`, remedy: `bkg will take another; run/ports.json tells which. ${variable} or server.ports.${name} chooses one.` };
@@ -91,10 +97,8 @@ function isFree(port: number): Promise<boolean> {
   });
 }
 
-async function file(context: Context): Promise<Finding> {
-  const { config } = context;
-  if (!existsSync(config)) return { what: 'file', verdict: 'error', found: `${config} does not exist`, remedy: 'Name it with --config or BKG_CONFIG.' };
-  const problems = await validate({ config, installation: context.installation, env: context.env });
+function file({ config }: Context, problems: readonly Problem[] | null): Finding {
+  if (problems === null) return { what: 'file', verdict: 'error', found: `${config} does not exist`, remedy: 'Name it with --config or BKG_CONFIG.' };
   const errors = problems.filter((problem) => problem.severity === 'error').length;
   if (errors > 0) return { what: 'file', verdict: 'error', found: `${config}: ${errors} error${errors === 1 ? '' : 's'}`, remedy: 'bkg validate shows them with their lines.' };
   try {
@@ -103,6 +107,18 @@ async function file(context: Context): Promise<Finding> {
     return ok('file', `${config} is valid`);
   } catch {
     return { what: 'file', verdict: 'warning', found: `${config} is valid, its folder is read-only`, remedy: 'Edits from the UI, the API and bkg patch will be refused with the diff to apply.' };
+  }
+}
+
+async function certificate(server: Server | null): Promise<readonly Finding[]> {
+  if (server === null || server.tls === null) return [];
+  const found = `${server.tls.cert}, ${server.tls.key}`;
+  try {
+    const wrong = await checkCertificate(server.tls);
+    return [wrong === null ? ok('certificate', found) : { what: 'certificate', verdict: 'warning', found: wrong, remedy: 'Put a new one into the files of server.tls.' }];
+  } catch (error) {
+    if (codeOf(error) !== 'TlsUnusable') throw error;
+    return [{ what: 'certificate', verdict: 'error', found: messageOf(error), remedy: (error as TlsUnusable).remedy }];
   }
 }
 

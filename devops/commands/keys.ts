@@ -1,6 +1,6 @@
 // `bkg key`: API keys. A secret is shown once, alone on stdout; the file gets its hash, from the running bkg or here when none runs.
 import { randomBytes } from 'node:crypto';
-import type { FileView, PatchOperation, Problem } from '../../reconciler/index.ts';
+import type { FileView, Json, JsonObject, PatchOperation, Problem } from '../../reconciler/index.ts';
 import type { Key } from '../../schema/bkg.gen.ts';
 import { pointerOf } from '../../schema/pointer.ts';
 import type { Context } from '../context.ts';
@@ -67,21 +67,29 @@ const listOf = (typed: readonly string[]): readonly string[] => [...new Set(type
 
 // ─── The commands ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-export type MintOptions = { readonly id?: string; readonly name?: string; readonly user?: string; readonly scope?: readonly string[]; readonly plugin?: readonly string[]; readonly expires?: string } & Readonly<Partial<Record<Limit, string>>>;
+type FieldOptions = { readonly name?: string; readonly scope?: readonly string[]; readonly plugin?: readonly string[]; readonly expires?: string } & Readonly<Partial<Record<Limit, string>>>;
+export type MintOptions = FieldOptions & { readonly id?: string; readonly user?: string };
+export type SetOptions = FieldOptions & { readonly clear?: readonly string[] };
+/** As the api takes them; what was not typed is absent. */
+type Fields = { readonly [name in 'name' | 'scopes' | 'plugins' | 'expires' | 'limits']?: Json };
 
-export async function mintKey(context: Context, typed: MintOptions): Promise<number> {
+function fieldsOf(typed: FieldOptions): Fields {
   const scopes = listOf(typed.scope ?? []);
-  if (scopes.length === 0) throw told('Without a scope the key could do nothing.', 'Say what it is for: --scope llm.chat llm.embed. `bkg key mint --help` tells more.');
   const plugins = typed.plugin === undefined ? null : listOf(typed.plugin);
   for (const scope of scopes) requireForm(scope, { as: '/keys/x/scopes/0', what: 'scope', hint: 'Write a capability (llm.chat), a right (config.read), all of a kind (llm.*), or everything (*).' });
   for (const plugin of plugins ?? []) requireName('name of a plugin', plugin);
-  if (typed.id !== undefined) requireName('id of a key', typed.id);
   if (typed.name !== undefined) requireForm(typed.name, { as: '/keys/x/name', what: 'name for a key', hint: 'Write up to 100 letters, or leave --name out.' });
   const limits = limitsOf(typed);
-  const fields = {
-    ...(typed.name === undefined ? {} : { name: typed.name }), scopes, ...(plugins === null ? {} : { plugins }),
+  return {
+    ...(typed.name === undefined ? {} : { name: typed.name }), ...(scopes.length === 0 ? {} : { scopes }), ...(plugins === null ? {} : { plugins }),
     ...(typed.expires === undefined ? {} : { expires: expiryOf(typed.expires) }), ...(Object.keys(limits).length === 0 ? {} : { limits }),
   };
+}
+
+export async function mintKey(context: Context, typed: MintOptions): Promise<number> {
+  const fields = fieldsOf(typed);
+  if (fields.scopes === undefined) throw told('Without a scope the key could do nothing.', 'Say what it is for: --scope llm.chat llm.embed. `bkg key mint --help` tells more.');
+  if (typed.id !== undefined) requireName('id of a key', typed.id);
   const door = await openDoor(context);
   const user = ownerOf(typed.user, await namesOf(door));
   const exists = told(`There is a key ${typed.id} already.`, `bkg key rotate ${typed.id} gives it a new secret; for another key choose another --id.`);
@@ -129,22 +137,68 @@ function viewOf(id: string, key: Key): KeyView {
 /** The secret alone on stdout, so that `KEY=$(bkg key mint …)` works; all that is said of it goes beside it. */
 function sayNew(context: Context, door: Door, o: { readonly made: WithSecret; readonly warnings: readonly Problem[]; readonly rotated?: boolean }): number {
   const { made } = o;
-  const own = pointerOf(['keys', made.id]);
-  const warnings = o.warnings.filter(({ pointer }) => pointer === own || pointer.startsWith(`${own}/`));
+  const warnings = about(made.id, o.warnings);
   if (context.json) {
     writeJson({ ...made, problems: warnings });
     return 0;
   }
   write(`${made.key}\n`);
-  const what = `${paint('bold', made.id, process.stderr)} of ${made.user}: ${made.scopes.join(', ')}${made.plugins === null ? '' : `, on ${made.plugins.join(', ') || 'no plugin'}`}${made.expires === null ? '' : `, until ${shortMoment(made.expires)}`}`;
-  note(`${o.rotated === true ? 'A new secret for the key' : 'Key'} ${what}.\nKeep it now: it is never shown again, and bkg.yaml holds only a hash of it.\n`);
+  note(`${o.rotated === true ? 'A new secret for the key' : 'Key'} ${wordsOf(made, process.stderr)}.\nKeep it now: it is never shown again, and bkg.yaml holds only a hash of it.\n`);
   if (o.rotated === true) note(made.previousUntil === null ? 'The secret before is refused from now on.\n' : `The secret before is good until ${shortMoment(made.previousUntil)}.\n`);
   if (made.ended != null) note(`The one before that, which was good until ${shortMoment(made.ended)}, is refused from now on.\n`);
-  if (made.expired) note(`The key itself has expired: it is refused until that is changed, with bkg patch ${own}/expires DAY\n`);
+  if (made.expired) note(`The key itself has expired: it is refused until that is changed: bkg key set ${made.id} --expires DAY\n`);
   for (const warning of warnings) note(problemLine(warning, context.config, process.cwd()));
   if (door.client === null) sayOffline();
   return 0;
 }
+
+/** What `--clear` takes away. */
+const CLEARED = ['name', 'plugins', 'expires', 'limits'] as const;
+
+export async function setKey(context: Context, id: string, typed: SetOptions): Promise<number> {
+  requireName('id of a key', id);
+  const cleared = listOf(typed.clear ?? []);
+  const odd = cleared.find((name) => !(CLEARED as readonly string[]).includes(name));
+  if (odd !== undefined) throw told(`--clear ${odd}: a key has no such part that can be cleared.`, `Write ${CLEARED.join(', ')}.`);
+  const change = { ...fieldsOf(typed), ...Object.fromEntries(cleared.map((name) => [name, null])) };
+  if (Object.keys(change).length === 0) throw told('Nothing to change was named.', '`bkg key set --help` tells what a key has.');
+  const { client, file } = await openDoor(context);
+  let done: KeyView & { readonly problems: readonly Problem[] };
+  if (client !== null) done = await send(client, at(id), { method: 'PATCH', body: change, words: { KeyUnknown: noKey(id) } });
+  else {
+    const now = Object.hasOwn(file.keys, id) ? file.keys[id] : undefined;
+    if (now === undefined) throw noKey(id);
+    const place = pointerOf(['keys', id]);
+    const { problems } = await file.edit(Object.entries(change).flatMap(([name, value]): readonly PatchOperation[] => {
+      if (value === null) return Object.hasOwn(now, name) ? [{ op: 'remove', path: `${place}/${name}` }] : [];
+      // One limit says nothing of the others.
+      return [{ op: 'add', path: `${place}/${name}`, value: name === 'limits' ? { ...now.limits, ...(value as JsonObject) } : value }];
+    }));
+    done = { ...viewOf(id, withChange(now, change)), problems };
+  }
+  if (context.json) writeJson(done);
+  else {
+    write(`${wordsOf(done, process.stdout)}.\n`);
+    for (const warning of about(id, done.problems)) note(problemLine(warning, context.config, process.cwd()));
+    if (client === null) sayOffline();
+  }
+  return 0;
+}
+
+const withChange = (key: Key, change: Readonly<Record<string, Json>>): Key => {
+  const next = { ...key, ...change, ...(isMap(change['limits']) ? { limits: { ...key.limits, ...change['limits'] } } : {}) };
+  return Object.fromEntries(Object.entries(next).filter(([, value]) => value !== null)) as unknown as Key;
+};
+const isMap = (value: Json | undefined): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** Of a file those that are about this key. */
+function about(id: string, problems: readonly Problem[]): readonly Problem[] {
+  const own = pointerOf(['keys', id]);
+  return problems.filter(({ pointer }) => pointer === own || pointer.startsWith(`${own}/`));
+}
+
+const wordsOf = (key: KeyView, stream: NodeJS.WriteStream): string =>
+  `${paint('bold', key.id, stream)} of ${key.user}: ${key.scopes.join(', ')}${key.plugins === null ? '' : `, on ${key.plugins.join(', ') || 'no plugin'}`}${key.expires === null ? '' : `, until ${shortMoment(key.expires)}`}`;
 
 export async function listKeys(context: Context): Promise<number> {
   const { client, file } = await openDoor(context);
@@ -162,7 +216,7 @@ function limitsCell({ limits: { requestsPerMinute, tokensPerMinute, concurrent }
   return [...(requestsPerMinute === null ? [] : [`${requestsPerMinute} requests/min`]), ...(tokensPerMinute === null ? [] : [`${tokensPerMinute} tokens/min`]), ...(concurrent === null ? [] : [`${concurrent} at once`])].join(', ');
 }
 
-const endsCell = ({ expires, expired, previousUntil }: KeyView): string => [...(expires === null ? [] : [expired ? paint('yellow', `ended ${shortMoment(expires)}`) : shortMoment(expires)]), ...(previousUntil === null ? [] : [`secret before ${shortMoment(previousUntil)}`])].join(', ');
+const endsCell = ({ expires, expired, previousUntil }: KeyView): string => [...(expires === null ? [] : [expired ? paint('yellow', `ended ${shortMoment(expires)}`) : shortMoment(expires)]), ...(previousUntil === null ? [] : [`earlier secret until ${shortMoment(previousUntil)}`])].join(', ');
 
 const noKey = (id: string): Told => told(`There is no key ${id}.`, 'bkg key list shows the keys there are.');
 const at = (id: string): string => `${KEYS}/${encodeURIComponent(id)}`;

@@ -1,14 +1,14 @@
 // `bkg patch`: one edit of the file, through the running bkg, or by the same splice when none runs.
 import { mkdirSync } from 'node:fs';
-import { patchOffline, type Json, type PatchOperation, type PlanView } from '../../reconciler/index.ts';
+import { patchOffline, type Json, type PatchOperation, type PlanView, type Problem } from '../../reconciler/index.ts';
 import { connect, refusal, type Client } from '../client.ts';
 import { requireConfig, type Context } from '../context.ts';
-import { note, writeJson } from '../show.ts';
+import { note, problemLine, writeJson } from '../show.ts';
 import { messageOf, told } from '../told.ts';
 import { writeDiff, writePlan } from './plan.ts';
 
 export type PatchOptions = { readonly pointer: string; readonly value: string | null; readonly remove: boolean; readonly dryRun: boolean; readonly wait: boolean };
-type Done = { readonly revision: string; readonly diff: string | null; readonly plan: PlanView | null; readonly changed?: boolean; readonly outcome?: string };
+type Done = { readonly revision: string; readonly diff: string | null; readonly plan: PlanView | null; readonly changed?: boolean; readonly outcome?: string; readonly problems: readonly Problem[] };
 
 export async function patch(context: Context, options: PatchOptions): Promise<number> {
   requireConfig(context);
@@ -23,9 +23,13 @@ export async function patch(context: Context, options: PatchOptions): Promise<nu
       note(`${verdict(done, options)}\n`);
     }
     else note(options.dryRun ? 'No bkg runs here; nothing was written.\n' : 'No bkg runs here: the file was edited, the next start follows it.\n');
+    for (const problem of done.problems.filter(({ pointer }) => isAbout(pointer, options.pointer))) note(problemLine(problem, context.config, process.cwd()));
   }
   return 0;
 }
+
+/** Whether one of the places holds the other. */
+const isAbout = (one: string, other: string): boolean => `${one}/`.startsWith(`${other}/`) || `${other}/`.startsWith(`${one}/`);
 
 function verdict(done: Done, options: PatchOptions): string {
   if (options.dryRun) return 'Nothing was written: this is what it would lead to.';
@@ -68,7 +72,7 @@ async function offline(context: Context, operation: PatchOperation, options: Pat
   }
   const place = { config: context.config, home: context.home, installation: context.installation, env: context.env };
   const result = await patchOffline(place, { actor: { name: 'cli', source: 'cli' }, change: { operations: [operation] }, ifRevision: null, dryRun: options.dryRun });
-  if (result.ok) return { revision: result.revision, diff: result.diff, plan: null };
+  if (result.ok) return { revision: result.revision, diff: result.diff, plan: null, problems: result.problems };
   if (result.code === 'Stale') throw told('The file changed while it was edited.', 'Run the command again.');
   if (result.code === 'ReadOnlyFile') throw told(result.message, `The change that was not written:\n${result.diff}`);
   throw Object.assign(told('The file would not be valid; nothing was written.'), { problems: result.problems });

@@ -5,7 +5,7 @@ import { connect, NOT_RUNNING_EXIT, notRunning } from '../client.ts';
 import type { Context } from '../context.ts';
 import { paint, problemLine, size, span, status, table, write, writeJson } from '../show.ts';
 
-type House = { readonly version: string; readonly status: string; readonly seq: number; readonly file: FileView; readonly ports: Ports; readonly converged: boolean; readonly actions: number; readonly drifts: number; readonly conditions: readonly Condition[] };
+type House = { readonly version: string; readonly status: string; readonly seq: number; readonly file: FileView; readonly ports: Ports; readonly converged: boolean; readonly actions: number; readonly drifts: number; readonly adminCanSignIn: boolean; readonly conditions: readonly Condition[] };
 
 export async function showStatus(context: Context): Promise<number> {
   const client = connect(context);
@@ -28,13 +28,15 @@ export async function showStatus(context: Context): Promise<number> {
   for (const problem of file.problems) write(problemLine(problem, file.path, process.cwd()));
   if (!file.valid) write(house.seq === 0 ? 'No revision is in force yet: it takes effect as soon as it is right.\n\n' : 'What is on disk is not in force: the last good revision is.\n\n');
   if (house.seq > 0 || plugins.length > 0) writePlugins(plugins);
+  if (!house.adminCanSignIn) write(`\nNo admin can sign in yet: bkg printed a link at its start, where the first password is set; so does ${paint('bold', 'bkg user passwd NAME')}.\n`);
   if (models.length > 0) write(`\n${table(['model', 'declared', 'is', 'size', 'used by'], models.map((model) => [model.id, model.state, status(model.phase), sizeOf(model), model.usedBy.join(', ')]))}`);
   writeTroubles([...plugins.map((plugin) => ({ id: plugin.id, conditions: plugin.conditions })), ...models.map((model) => ({ id: model.id, conditions: model.conditions })), { id: 'bkg', conditions: house.conditions.filter((one) => one.type !== 'ConfigValid') }]);
   return 0;
 }
 
-function headline({ file, converged, actions }: House): string {
+function headline({ file, converged, actions, drifts }: House): string {
   if (!converged) return `${paint('yellow', 'converging')}: ${actions} to do; bkg plan tells what`;
+  if (file.valid && drifts > 0) return `${paint('yellow', 'drift')}: nothing is to do, but ${drifts === 1 ? 'one thing is' : `${drifts} things are`} not as the file says; bkg drift tells what`;
   return file.valid ? `${status('converged')}: the machine is as the file says` : `${paint('yellow', 'behind')}: the machine is as the revision in force says, not as the file on disk`;
 }
 

@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { openAccess } from '../../api/access.ts';
 import { listen, type Listening } from '../../api/listen.ts';
-import type { TlsUnusable } from '../../api/tls.ts';
+import { checkCertificate, type TlsUnusable } from '../../api/tls.ts';
 import type { Setup } from '../../api/auth/setup.ts';
 import { dataPlane } from '../../api/v1/gateway.ts';
-import { open, type Desired, type Reconciler, type Snapshot } from '../../reconciler/index.ts';
+import { examine, open, type Desired, type Reconciler, type Snapshot } from '../../reconciler/index.ts';
 import { busHost, isAnyHost, isLoopbackHost, LOOPBACK } from '../../schema/addresses.ts';
 import { isAlive, runningOn, urlOf } from '../client.ts';
 import { requireConfig, type Context } from '../context.ts';
@@ -29,7 +29,10 @@ const TAKEOVER_LOOK_MS = 50;
 
 export async function up(context: Context, options: { readonly takeover: boolean }): Promise<number> {
   requireConfig(context);
-  if (options.takeover) await askToLeave(context.home);
+  if (options.takeover) {
+    await requireCertificate(context);
+    await askToLeave(context.home);
+  }
   const terminal = process.stdout.isTTY && !context.json;
   const progress = openProgress({ terminal, columns: () => process.stdout.columns, write, log: () => log });
   const log: Logger = openLog({ level: logLevel(context.env), pretty: terminal, before: progress.clear });
@@ -62,6 +65,7 @@ export async function up(context: Context, options: { readonly takeover: boolean
   const door = doorOf(server);
   const say = (): void => sayPorts(reconciler.snapshot(), { door, ports: doors.ports, terminal, json: context.json, log, before: progress.clear });
   say();
+  if (!isLoopbackHost(server.host) && server.tls === null) log.warn(`web and api are open to other machines (${server.host}) over plain HTTP: passwords and keys can be read on their way. Declare server.tls, or let a proxy that speaks TLS stand before bkg.`);
   for (const { user, why } of await access.passwords.unfit()) log.warn(`${user} cannot sign in: the password that bkg.yaml names for them is not taken. ${why}`);
   await sayFirstStart(access.setup, { door, port: doors.ports.web, terminal, log, before: progress.clear });
   sayWhenSettled(reconciler, say);
@@ -79,6 +83,12 @@ export async function up(context: Context, options: { readonly takeover: boolean
   log.info('ended');
   // Plugins that go on are still children of this process: their handles would keep it alive until they end.
   process.exit(0);
+}
+
+/** Before the bkg that runs is asked to leave: this one could not open its doors without. */
+async function requireCertificate(context: Context): Promise<void> {
+  const { server } = await examine(context);
+  if (server !== null && server.tls !== null) await checkCertificate(server.tls).catch((error: unknown) => { throw notOpened(error, server.host); });
 }
 
 /** The machine has no such address, or the port is not for this user. */

@@ -5,12 +5,12 @@ import type { Context } from '../context.ts';
 import { note, table, write, writeJson } from '../show.ts';
 import { told } from '../told.ts';
 
-export type UsageOptions = { readonly by: UsageQuery['by']; readonly from?: string; readonly to?: string; readonly key?: string };
+export type UsageOptions = { readonly by: UsageQuery['by']; readonly from?: string; readonly to?: string } & Readonly<Partial<Record<'key' | 'user' | 'plugin' | 'model', string>>>;
 type Found = { readonly by: UsageQuery['by']; readonly from: string; readonly to: string; readonly usage: readonly UsageRow[] };
 
 export async function usage(context: Context, o: UsageOptions): Promise<number> {
   const query = new URLSearchParams({
-    by: o.by, ...(o.from === undefined ? {} : { from: momentOf('--from', o.from) }), ...(o.key === undefined ? {} : { key: o.key }),
+    by: o.by, ...(o.from === undefined ? {} : { from: momentOf('--from', o.from) }), ...only(o),
     ...(o.to === undefined ? {} : { to: momentOf('--to', o.to) }),
   });
   const [from, to] = [query.get('from'), query.get('to')];
@@ -25,6 +25,8 @@ export async function usage(context: Context, o: UsageOptions): Promise<number> 
   note(`From ${hour(found.from)} to ${hour(found.to)}.\n`);
   return 0;
 }
+
+const only = (o: UsageOptions): Readonly<Record<string, string>> => Object.fromEntries((['key', 'user', 'plugin', 'model'] as const).flatMap((what) => (o[what] === undefined ? [] : [[what, o[what]]])));
 
 function momentOf(option: string, text: string): string {
   if (/^\d{4}-\d\d-\d\d(T[\d:.]+Z)?$/.test(text) && !Number.isNaN(Date.parse(text))) return text;

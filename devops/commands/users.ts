@@ -114,7 +114,7 @@ export async function addUser(context: Context, o: { readonly name: string; read
   const { name, role } = o;
   requireName('name of a user', name);
   const door = await openDoor(context);
-  const exists = told(`There is a user ${name} already.`, `bkg user passwd ${name} sets another password, bkg patch /users/${name}/role ROLE another role.`);
+  const exists = told(`There is a user ${name} already.`, `bkg user passwd ${name} sets another password, bkg user role ${name} ROLE another role.`);
   // Before anybody types a password for nothing.
   if ((await namesOf(door)).includes(name)) throw exists;
   const password = o.password ? await askPassword(name) : null;
@@ -152,18 +152,40 @@ export async function setPassword(context: Context, name: string): Promise<numbe
   return 0;
 }
 
+export async function setRole(context: Context, o: { readonly name: string; readonly role: Role; readonly force: boolean }): Promise<number> {
+  const { name, role, force } = o;
+  requireName('name of a user', name);
+  const door = await openDoor(context);
+  const names = await namesOf(door);
+  if (!names.includes(name)) throw noUser(name, names);
+  let done: object;
+  if (door.client !== null) done = await send(door.client, `${at(name)}${force ? '?force=true' : ''}`, { method: 'PATCH', body: { role }, words: { LastAdmin: lastAdmin(name), UserUnknown: noUser(name, names) } });
+  else {
+    if (!force && role !== 'admin' && isLastAdmin(door.file, name)) throw lastAdmin(name);
+    const { revision } = await door.file.edit([{ op: 'add', path: pointerOf(['users', name, 'role']), value: role }]);
+    done = { name, role, revision, operation: null };
+  }
+  if (context.json) writeJson(done);
+  else {
+    write(`${name} has the role ${role}${door.client === null ? '' : ', from the next request on'}.\n`);
+    if (door.client === null) sayOffline();
+  }
+  return 0;
+}
+
+const lastAdmin = (name: string): Told => told(`${name} is the last admin who can sign in.`, 'Make another one first (bkg user add NAME --role admin), or say --force: then only the commands of bkg on this machine are left.');
+
 type Removed = { readonly name: string; readonly removed: boolean; readonly keysWithoutUser: readonly string[] } & NotWritten;
 
 export async function removeUser(context: Context, o: { readonly name: string; readonly force: boolean }): Promise<number> {
   const { name, force } = o;
   requireName('name of a user', name);
   const { client, file } = await openDoor(context);
-  const lastAdmin = told(`${name} is the last admin who can sign in.`, 'Add another one first (bkg user add NAME --role admin), or say --force: then only the commands of bkg on this machine are left.');
   let done: Removed;
-  if (client !== null) done = await send<Removed>(client, `${at(name)}${force ? '?force=true' : ''}`, { method: 'DELETE', words: { LastAdmin: lastAdmin, UserUnknown: told(`There is no user ${name}.`, 'bkg user list shows who is declared.') } });
+  if (client !== null) done = await send<Removed>(client, `${at(name)}${force ? '?force=true' : ''}`, { method: 'DELETE', words: { LastAdmin: lastAdmin(name), UserUnknown: told(`There is no user ${name}.`, 'bkg user list shows who is declared.') } });
   else {
     if (!Object.hasOwn(file.users, name)) throw noUser(name, Object.keys(file.users));
-    if (!force && isLastAdmin(file, name)) throw lastAdmin;
+    if (!force && isLastAdmin(file, name)) throw lastAdmin(name);
     const { revision } = await file.edit([{ op: 'remove', path: pointerOf(['users', name]) }]);
     done = { name, removed: true, keysWithoutUser: Object.entries(file.keys).flatMap(([id, key]) => (key.user === name ? [id] : [])), ...{ revision, operation: null } };
   }

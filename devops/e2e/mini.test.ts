@@ -12,7 +12,7 @@ import { readForeign } from '../../models/mini/foreign.ts';
 import { LANGUAGES, readKnowledge } from '../../models/mini/knowledge.ts';
 import { spoken, type Phrase } from '../../models/mini/phrase.ts';
 import { toolsInWords } from '../../models/mini/tasks.ts';
-import { validate } from '../../reconciler/index.ts';
+import { examine } from '../../reconciler/index.ts';
 import { appliance, bundled } from './appliance.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -124,7 +124,7 @@ async function errorsOf(config: unknown, manifest: unknown = MANIFEST): Promise<
     cpSync(join(root, 'plugins/llmserver/plugin.yaml'), join(place, 'llmserver/plugin.yaml'), { recursive: true });
     writeFileSync(join(place, 'my/plugin/plugin.yaml'), stringify(manifest));
     writeFileSync(join(place, 'bkg.yaml'), stringify(config, { aliasDuplicateObjects: false }));
-    const problems = await validate({ config: join(place, 'bkg.yaml'), installation: root, env: { DB_PASSWORD: 'x', ANNA_PASSWORD: 'x', HF_TOKEN: 'x' } });
+    const { problems } = await examine({ config: join(place, 'bkg.yaml'), installation: root, env: { DB_PASSWORD: 'x', ANNA_PASSWORD: 'x', HF_TOKEN: 'x' } });
     return problems.filter((problem) => problem.severity === 'error');
   } finally {
     rmSync(place, { recursive: true, force: true });

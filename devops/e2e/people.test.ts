@@ -99,10 +99,20 @@ test('a key: made, used at once, listed, rotated, revoked; its secret is told on
     const json = JSON.parse((await done(folder, ['key', 'rotate', 'ci', '--overlap', '0s', '--json'])).stdout) as { key: string; id: string; previousUntil: string | null };
     assert.equal([json.id, json.previousUntil], ['ci', null]);
     assert.equal([await models(house, token), await models(house, next), await models(house, json.key)], [401, 401, 200], 'without an overlap only the new one is good');
+    const body = (await house.ask('/admin/api-keys/ci/rotate', { method: 'POST', body: { overlap: '0s' } })).body as { key: string; previousUntil: string | null };
+    assert.equal([body.previousUntil, await models(house, json.key), await models(house, body.key)], [null, 401, 200], 'what the body says counts');
+    assert.is((await house.ask('/admin/api-keys/ci/rotate', { method: 'POST', body: { overlp: '0s' } })).status, 422);
+    const changed = await done(folder, ['key', 'set', 'ci', '--scope', 'config.read', '--clear', 'expires,name', '--tokens-per-minute', '9']);
+    assert.is(changed.stdout, 'ci of admin: config.read, on one, tow.\n');
+    assert.match(changed.stderr, /warning UnknownPlugin/);
+    assert.match((await done(folder, ['key', 'list'])).stdout, /^ci +admin +config\.read +one, tow +60 requests\/min, 9 tokens\/min, 4 at once/m);
+    await refused(folder, ['key', 'set', 'ci'], /Nothing to change was named/);
+    await refused(folder, ['key', 'set', 'ci', '--clear', 'hash'], /no such part that can be cleared\.\n.*name, plugins, expires, limits/);
+    await refused(folder, ['key', 'set', 'di', '--name', 'x'], /There is no key di/);
     for (const ran of [listed, await done(folder, ['key', 'list', '--json'])]) assert.not.match(ran.stdout + ran.stderr, new RegExp(`${HASH.source}|${secretOf(token)}|${secretOf(next)}`));
 
     assert.match((await done(folder, ['key', 'revoke', 'ci'])).stdout, /ci is revoked: its next request is refused/);
-    assert.is(await models(house, json.key), 401);
+    assert.is(await models(house, body.key), 401);
     assert.is(declared(folder), yaml, 'what was added is gone again, byte for byte');
 
     await refused(folder, ['key', 'revoke', 'ci'], /There is no key ci\.\n.*bkg key list/);
@@ -113,7 +123,9 @@ test('a key: made, used at once, listed, rotated, revoked; its secret is told on
     await refused(folder, ['key', 'mint', '--scope', 'llm.chat', '--expires', '2020-01-01'], /is over already/);
     await refused(folder, ['key', 'mint', '--scope', 'llm.chat', '--concurrent', '0'], /--concurrent 0: a whole number/);
 
-    const secrets = [token, next, json.key].map(secretOf);
+    const over = await house.ask('/admin/api-keys', { method: 'POST', body: { user: 'admin', scopes: ['llm.chat'], expires: '2020-01-01' } });
+    assert.equal([over.status, (over.body as { code: string }).code], [422, 'ExpiresOver']);
+    const secrets = [token, next, json.key, body.key].map(secretOf);
     for (const secret of secrets) assert.not.match(house.output(), new RegExp(secret));
     assert.ok(holding(folder, ['# of the people who test']).includes(house.config), 'what does stand somewhere is found');
     assert.equal(holding(folder, secrets), [], 'a secret was left behind');
@@ -144,6 +156,12 @@ test('a user: added with a password from stdin, signs in, gets another password,
     await refused(folder, ['user', 'add', 'anna'], /There is a user anna already\.\n.*bkg user passwd anna/, `${OTHER}\n`);
     assert.match((await done(folder, ['user', 'list'])).stdout, /^anna +admin +hash +1 /m);
 
+    assert.match((await done(folder, ['user', 'role', 'anna', 'developer', '--force'])).stdout, /^anna has the role developer, from the next request on\.\n$/);
+    const warned = await done(folder, ['patch', '/users/anna/role', 'developer']);
+    assert.match(warned.stderr, /warning NoAdmin|stands there already/);
+    await done(folder, ['user', 'role', 'anna', 'admin']);
+    await refused(folder, ['user', 'role', 'anna', 'readonly'], /last admin who can sign in\.\n.*--force/);
+    await refused(folder, ['user', 'role', 'bert', 'readonly'], /There is no user bert/);
     await done(folder, ['user', 'passwd', 'anna'], OTHER);
     assert.is((await signIn(house, 'anna', PASSWORD)).status, 401);
     assert.is(await me(house, access_token), 401, 'the session of before is dead');
@@ -186,7 +204,13 @@ test('while no bkg runs the file is edited, and the next start follows it', asyn
     assert.ok(token.startsWith('bkg_anna-s-laptop_'));
     keptIn(declared(folder));
     assert.match((await done(folder, ['key', 'list'])).stdout, /^anna-s-laptop +Anna's laptop +admin +llm\.chat, config\.read +all/m);
+    await done(folder, ['key', 'set', 'anna-s-laptop', '--concurrent', '2', '--expires', '90d']);
+    assert.match((await done(folder, ['key', 'set', 'anna-s-laptop', '--requests-per-minute', '7', '--clear', 'expires'])).stderr, /No bkg runs here/);
+    assert.match((await done(folder, ['key', 'list'])).stdout, /all +7 requests\/min, 2 at once *$/m);
     await done(folder, ['user', 'add', 'anna'], `${PASSWORD}\n`);
+    assert.is((await done(folder, ['user', 'role', 'anna', 'admin'])).stdout, 'anna has the role admin.\n');
+    await done(folder, ['user', 'role', 'anna', 'developer']);
+    await refused(folder, ['user', 'role', 'admin', 'developer'], /last admin who can sign in/);
     await refused(folder, ['key', 'mint', '--scope', 'llm.chat'], /more than one is declared\.\n.*--user admin or --user anna/);
     await refused(folder, ['user', 'remove', 'admin'], /last admin who can sign in/);
     const rotated = (await done(folder, ['key', 'rotate', 'anna-s-laptop'])).stdout.trim();
@@ -224,8 +248,14 @@ test('usage is counted by key, and the audit log says who did what, and when a r
     const today = new Date().toISOString().slice(0, 10);
     assert.match((await done(folder, ['usage', '--by', 'day', '--from', today, '--to', today, '--key', 'ci'])).stdout, new RegExp(`^${today} +3 `, 'm'));
     assert.match((await done(folder, ['usage', '--by', 'total'])).stdout, /^total +3 /m);
+    assert.match((await done(folder, ['usage', '--by', 'total', '--user', 'admin', '--plugin', 'one'])).stdout, /^total +3 /m);
+    assert.match((await done(folder, ['usage', '--by', 'total', '--plugin', 'other'])).stdout, /^No request/);
     await refused(folder, ['usage', '--from', 'monday'], /--from monday is no day/);
 
+    // Who tries what they may not is written down, once a minute for the same.
+    for (const name of ['admin', 'admin', 'no name']) assert.is((await house.ask(`/admin/users/${name}`, { method: 'DELETE', headers: { authorization: `Bearer ${token}` } })).status, 403);
+    const tried = (JSON.parse((await done(folder, ['audit', '--action', 'request', '--json'])).stdout) as { audit: { target: string; outcome: string; actor: string }[] }).audit;
+    assert.equal(tried.map(({ actor, target, outcome }) => [actor, target, outcome]), [['key ci', 'DELETE /admin/users/{name}', 'refused'], ['key ci', 'DELETE /admin/users/admin', 'refused']]);
     await done(folder, ['key', 'revoke', 'ci']);
     const { stdout } = await done(folder, ['audit', '--action', 'key.', '-n', '2']);
     assert.match(stdout, /\n\d+ +\S+Z +admin\.token +cli 127\.0\.0\.1 +key\.create +ci +done\n\d+ +\S+Z +admin\.token +cli 127\.0\.0\.1 +key\.revoke +ci +done\n$/);

@@ -1,7 +1,7 @@
 // A file that is not in force and a changed server are drift; a file in force is none.
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { houseDrifts, type HouseInput } from './house.ts';
+import { houseConditions, houseDrifts, type HouseInput } from './house.ts';
 
 const server = { host: '127.0.0.1', names: [], ports: { web: 1, api: 2, bus: 3 }, tls: null, origins: [], rateLimit: { requestsPerMinute: 600 } };
 const problem = { code: 'UnknownKey', pointer: '/plugns', line: 2, column: 1, message: 'no setting "plugns"', hint: null, severity: 'error' as const };
@@ -33,6 +33,14 @@ test('another host or port than the one opened, and TLS on or off, but not what 
   const [drift] = houseDrifts({ ...good, server: { ...server, tls } });
   assert.equal([drift?.kind, drift?.want.slice(0, 18), drift?.have.slice(0, 17)], ['ServerChanged', 'HTTPS on 127.0.0.1', 'HTTP on 127.0.0.1']);
   assert.equal(kinds({ ...good, server: { ...server, tls: { ...tls, cert: '/b.crt' } }, opened: { ...server, tls } }), []);
+});
+
+test('a file, a database and a certificate that are well, and each that is not', () => {
+  const file = { ...good.file, path: '/etc/bkg/bkg.yaml' };
+  const bad = (faults: Parameters<typeof houseConditions>[1]): readonly string[] => houseConditions(file, faults).filter(({ status }) => status !== 'True').map(({ type, message }) => `${type}: ${message}`);
+  assert.equal(bad({ store: null, certificate: null }), []);
+  assert.equal(bad({ store: null, certificate: 'it has expired' }), ['CertificateGood: it has expired']);
+  assert.match(bad({ store: 'no space', certificate: null })[0] ?? '', /^StoreWritable: .*no space/);
 });
 
 test.run();

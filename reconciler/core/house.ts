@@ -40,13 +40,17 @@ export function houseDrifts(input: HouseInput): readonly Drift[] {
   return drifts.filter((found) => found.policy !== 'ignore');
 }
 
-/** How the file and the database are doing. `storeFault`: why something waits to be written. */
-export function houseConditions(file: HouseFile & { readonly path: string }, storeFault: string | null): readonly Finding[] {
-  const store: Finding = storeFault === null
+/** Why something waits to be written, and what is wrong with the certificate; null: nothing. */
+export type HouseFaults = { readonly store: string | null; readonly certificate: string | null };
+
+/** How the file, the database and the certificate are doing. */
+export function houseConditions(file: HouseFile & { readonly path: string }, faults: HouseFaults): readonly Finding[] {
+  const store: Finding = faults.store === null
     ? { type: 'StoreWritable', status: 'True', reason: 'Written', message: 'What must outlive bkg is on disk.' }
-    : { type: 'StoreWritable', status: 'False', reason: 'Unwritable', message: `bkg.db could not be written: ${storeFault}. bkg goes on and tries again each second; make room on the disk of $BKG_HOME.` };
+    : { type: 'StoreWritable', status: 'False', reason: 'Unwritable', message: `bkg.db could not be written: ${faults.store}. bkg goes on and tries again each second; make room on the disk of $BKG_HOME.` };
+  const others: readonly Finding[] = [store, ...(faults.certificate === null ? [] : [{ type: 'CertificateGood', status: 'False' as const, reason: 'CertificateUnusable', message: faults.certificate }])];
   const first = file.problems.find((problem) => problem.severity === 'error');
-  if (first === undefined) return [{ type: 'ConfigValid', status: 'True', reason: 'Valid', message: 'bkg.yaml is in force as it stands.' }, store];
+  if (first === undefined) return [{ type: 'ConfigValid', status: 'True', reason: 'Valid', message: 'bkg.yaml is in force as it stands.' }, ...others];
   const where = first.line === null ? '' : ` line ${first.line}, column ${first.column}:`;
-  return [{ type: 'ConfigValid', status: 'False', reason: first.code, message: `${file.path}:${where} ${first.message} The last good revision stays in force.` }, store];
+  return [{ type: 'ConfigValid', status: 'False', reason: first.code, message: `${file.path}:${where} ${first.message} The last good revision stays in force.` }, ...others];
 }

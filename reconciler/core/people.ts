@@ -56,7 +56,7 @@ export type Denied = Denial & { readonly source: 'file' | 'api' };
 
 // ─── As declared ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-const DAY_LENGTH = '2027-01-01'.length;
+export const DAY_LENGTH = '2027-01-01'.length;
 
 /** Milliseconds since 1970 of a day or a moment as the schema allows them; null for what is none (2027-02-31). */
 export function instantOf(text: string): number | null {

@@ -1,10 +1,25 @@
 // What can be said of declared users and keys that are valid by themselves: who and what they name, and what they can never do.
 import { pointerOf } from '../../schema/pointer.ts';
-import { holds, ROLES } from '../../schema/scopes.ts';
+import { allows, HOUSE, holds, isPattern, RIGHTS, ROLES } from '../../schema/scopes.ts';
 import type { FilledDeclared } from '../../schema/validate.ts';
 import { suggest } from '../../schema/words.ts';
-import { instantOf, type People } from './people.ts';
+import { DAY_LENGTH, instantOf, type People } from './people.ts';
 import type { DesiredKey, DesiredPlugin, Problem } from './types.ts';
+
+/** An admin can do all of it from the browser; without one only who can read the home of bkg can. */
+export const checkAdmin = (people: People): readonly Problem[] => (people.users.every((user) => user.password === null) || people.users.some((user) => user.role === 'admin' && user.password !== null) ? [] : [{
+  code: 'NoAdmin', pointer: '/users', line: null, column: null, severity: 'warning' as const,
+  message: 'Nobody with the role admin has a password: users, manifests and server settings can be changed on the machine itself only.', hint: 'Give an admin one with `bkg user passwd NAME`, or somebody who has one the role admin.',
+}]);
+
+/** Scopes that no plugin and no right answers to. Only for a file whose plugins are all known. */
+export function checkScopes(people: People, plugins: readonly DesiredPlugin[]): readonly Problem[] {
+  const known = [...Object.keys(RIGHTS), ...plugins.flatMap((plugin) => plugin.capabilities.map(({ id }) => id))];
+  const means = (scope: string): boolean => scope.startsWith(HOUSE) || (isPattern(scope) ? known.some((one) => allows([scope], one)) : known.includes(scope));
+  return people.keys.flatMap((key) => key.scopes.flatMap((scope, index) => (means(scope) ? [] : [said({
+    code: 'UnknownScope', path: [key.id, 'scopes', index], message: `Key ${key.id} has the scope ${scope}, which is no right, and no declared plugin offers it.`, hint: suggest(scope, known, 'Known'),
+  })])));
+}
 
 type Said = { readonly code: string; readonly path: readonly (string | number)[]; readonly message: string; readonly hint: string | null; readonly severity?: Problem['severity'] };
 
@@ -31,9 +46,15 @@ export function checkKeys(people: People, filled: FilledDeclared): readonly Prob
     const missing = (key.plugins ?? []).flatMap((name, index) => (Object.hasOwn(filled.plugins, name) ? [] : [said({
       code: 'UnknownPlugin', path: [key.id, 'plugins', index], message: `Key ${key.id} names the plugin ${JSON.stringify(name)}, which is not declared.`, hint: suggest(name, plugins, 'Declared'),
     })]));
-    return [...unknown, ...missing, ...badDays(key, filled)];
+    const none = key.scopes.length > 0 ? [] : [said({ code: 'NoScope', path: [key.id, 'scopes'], message: `Key ${key.id} has no scope: it can do nothing.`, hint: 'Say what it is for, like [llm.chat], or remove the key.' })];
+    return [...unknown, ...none, ...missing, ...badDays(key, filled)];
   });
 }
+
+/** Keys that had ended at `now` (milliseconds since 1970) already: the slip of a year, or one to clear away. */
+export const checkEnded = (people: People, now: number): readonly Problem[] => people.keys.flatMap(({ id, expires }) => (expires === null || expires > now ? [] : [said({
+  code: 'KeyEnded', path: [id, 'expires'], message: `Key ${id} ended on ${new Date(expires).toISOString().slice(0, DAY_LENGTH)}: it is refused.`, hint: 'Write a day to come, or remove the key.',
+})]));
 
 /** Days that no month has. */
 function badDays(key: DesiredKey, filled: FilledDeclared): readonly Problem[] {

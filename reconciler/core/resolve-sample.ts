@@ -43,7 +43,7 @@ export function run(declared: Json, more: Partial<ResolveInput> = {}): Resolved 
         : { folder: null, contentHash: JSON.stringify(use.manifest), manifest: use.manifest as unknown as Manifest },
     ]),
   );
-  return resolve({ declared, revision: 'r1', packages, env: {}, hash, seal, base, ...more });
+  return resolve({ declared, revision: 'r1', packages, env: {}, now: Date.UTC(2026, 0, 1), hash, seal, base, ...more });
 }
 export const good = (declared: Json, more: Partial<ResolveInput> = {}): Desired => {
   const { desired, problems } = run(declared, more);

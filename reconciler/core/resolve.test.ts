@@ -142,7 +142,28 @@ test('warnings do not make the file invalid', () => {
     x({ env: { API_KEY: 'abc' } }, { keys: { k: { user: 'nobody', scopes: [], hash: `$2b$04$${'a'.repeat(53)}`, plugins: ['y'] } } }),
   );
   assert.ok(result.desired);
-  assert.equal(codes(result), ['LiteralSecret /plugins/x/env/API_KEY', 'UnknownUser /keys/k/user', 'UnknownPlugin /keys/k/plugins/0']);
+  assert.equal(codes(result), ['LiteralSecret /plugins/x/env/API_KEY', 'UnknownUser /keys/k/user', 'NoScope /keys/k/scopes', 'UnknownPlugin /keys/k/plugins/0']);
+});
+
+test('keys and people who can do less than was meant are told, and refused by nobody', () => {
+  const hash = `$2b$04$${'a'.repeat(53)}`;
+  const told = (users: Json, keys: Json = {}): readonly string[] => {
+    const result = run(x({}, { users, keys }));
+    assert.ok(result.desired);
+    return codes(result);
+  };
+  const password = { hash };
+  const admin = { role: 'admin', password };
+  const key = (more: object): Json => ({ k: { user: 'a', scopes: ['*'], hash, ...more } });
+  assert.equal(told({ a: admin }, key({ scopes: ['*', 'capability.*', 'config.read', 'config.*', 'house.log', 'llm.chat', 'llm.*'] })), []);
+  assert.equal(told({ a: admin }, key({ scopes: ['config.raed', 'llm.chta', 'lmm.*'] })), ['UnknownScope /keys/k/scopes/0', 'UnknownScope /keys/k/scopes/1', 'UnknownScope /keys/k/scopes/2']);
+  assert.equal(told({ a: admin }, key({ expires: '2025-12-31' })), ['KeyEnded /keys/k/expires']);
+  assert.equal(told({ a: admin }, key({ expires: '2026-01-02' })), []);
+  assert.equal(told({ a: { role: 'developer', password }, b: { role: 'admin' } }), ['NoAdmin /users']);
+  assert.equal(told({ a: { role: 'developer' } }), [], 'nobody signs in here at all');
+  assert.equal(told({ a: { role: 'admin', password: { env: 'SOME_PASSWORD' } } }), []);
+  const { problems } = run(x({}, { users: { a: { role: 'admin', password: { env: 'no name' } } } }));
+  assert.match(problems[0]?.hint ?? '', 'letters, digits and _');
 });
 
 test('secrets in plain text: what the API refuses, the file is warned of', () => {

@@ -6,7 +6,7 @@ import { declaredSchema } from '../../schema/walk.ts';
 import { type Env, interpolate } from './interpolate.ts';
 import { checkNeeds } from './needs.ts';
 import { resolvePeople, type People } from './people.ts';
-import { checkBound, checkKeys } from './resolve-people.ts';
+import { checkAdmin, checkBound, checkEnded, checkKeys, checkScopes } from './resolve-people.ts';
 import { type Base, resolveModel } from './resolve-model.ts';
 import { resolvePlugin } from './resolve-plugin.ts';
 import { isOpenToAll, openToAll, serverOf } from './server.ts';
@@ -19,6 +19,8 @@ export type ResolveInput = {
   /** For every id of `usesOf`: its package, or why there is none. */
   readonly packages: Readonly<Record<string, Package | Problem>>;
   readonly env: Env;
+  /** Milliseconds since 1970. */
+  readonly now: number;
   readonly hash: (text: string) => string;
   /** Keyed (HMAC): what it returns cannot be used to guess what went in. */
   readonly seal: (text: string) => string;
@@ -96,7 +98,10 @@ export function resolve(input: ResolveInput): Resolved {
   const models = broken.has('models') ? [] : modelsOf(input, filled, broken);
   const plugins = broken.has('plugins') ? [] : pluginsOf(input, filled, { broken, problems });
   const people = peopleOf(input, filled, broken);
-  if (!broken.has('users') && !broken.has('keys')) problems.push(...checkKeys(people, filled), ...checkBound(people, plugins));
+  if (!broken.has('users') && !broken.has('keys')) problems.push(...checkKeys(people, filled), ...checkBound(people, plugins), ...checkEnded(people, input.now));
+  if (broken.none) problems.push(...checkAdmin(people));
+  // What a plugin that is no good would offer is not known.
+  if (broken.none && plugins.length === Object.keys(filled.plugins).length) problems.push(...checkScopes(people, plugins));
   if (broken.has('server') || problems.some((one) => one.pointer.startsWith('/server/'))) return { desired: null, sound: null, told, problems };
   const { server, problems: wrongServer } = serverOf(filled, input);
   problems.push(...wrongServer);

@@ -63,7 +63,7 @@ const asSent = (origin: string): string => origin.replace(/^(https:.*):443$|^(ht
 
 /** Other machines reach it, and none of them could prove who asks. */
 export const isOpenToAll = (server: Pick<DesiredServer, 'host'>, people: People): boolean =>
-  !isLoopbackHost(server.host) && people.keys.length === 0 && people.users.every((user) => user.password === null);
+  !isLoopbackHost(server.host) && !people.keys.some((key) => people.users.some(({ name }) => name === key.user)) && people.users.every((user) => user.password === null);
 
 /** An open door with nobody to come in is a slip, and the worst moment to notice it is later. */
 export const openToAll = (): Problem => said({

@@ -22,7 +22,7 @@ export async function desire(text: string, revision: string, from: DesirePlace):
   if (parsed.value === null) return { value: null, desired: null, sound: null, told: null, problems: [EMPTY] };
   const base = { configFolder: dirname(from.config), installation: from.installation };
   const packages = await readPackages(parsed.value, { ...base, env: from.env });
-  const resolved = resolve({ declared: parsed.value, revision, packages, env: from.env, hash: sha256, seal: from.seal, base });
+  const resolved = resolve({ declared: parsed.value, revision, packages, env: from.env, now: Date.now(), hash: sha256, seal: from.seal, base });
   const problems = [...parsed.problems, ...(await place(resolved.problems, text))];
   return { value: parsed.value, desired: hasErrors(problems) ? null : resolved.desired, sound: resolved.sound, told: resolved.told, problems };
 }

@@ -230,6 +230,9 @@ export type LogQuery = {
   readonly after: { readonly incarnation: string; readonly stream: 'stdout' | 'stderr'; readonly offset: number } | null;
 };
 
+/** As it is now: `shown` in PEM, `trouble` why clients refuse it or what keeps a newer one from being used. */
+export type ShownCertificate = { readonly shown: () => string; readonly trouble: () => string | null };
+
 export type OpenOptions = {
   /** Absolute path of bkg.yaml. */
   readonly config: string;
@@ -285,8 +288,8 @@ export type Reconciler = {
   /** When each declared user or key was first seen, and when last used. */
   seen(what: 'user' | 'key'): readonly { readonly id: string; readonly createdAt: string; readonly lastUsedAt: string | null }[];
   used(what: 'user' | 'key', id: string): void;
-  /** Begins to reconcile. The bus must already listen. `certificate`: what web and api show now, as PEM; null without TLS. */
-  start(ports: Ports, certificate?: () => string | null): void;
+  /** Begins to reconcile. The bus must already listen. `certificate`: of web and api; null without TLS. */
+  start(ports: Ports, certificate?: ShownCertificate | null): void;
   /** stop = drain and end every plugin; leave = plugins go on for the next bkg. */
   close(mode: 'stop' | 'leave'): Promise<void>;
 };
