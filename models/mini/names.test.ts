@@ -1,7 +1,7 @@
 // Names for training: what bkg would take, and a model's short name out of its address.
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { madeUp, madeUpName, modelSource, shortName } from './names.ts';
+import { anySource, madeUp, madeUpName, modelSource, shortName } from './names.ts';
 import { randomFrom } from './phrase.ts';
 
 const NAMES = 5000;
@@ -34,6 +34,20 @@ test('a model lies on a hub, a server or the disk, and its short name is a part 
     assert.ok(source.toLowerCase().replace(/[^a-z0-9]/g, '').includes(/^[a-z]*/.exec(name)![0]), `${name} of ${source}`);
   }
   assert.is(kinds.size, 3);
+});
+
+test('a tool is told of any source, in one word, and its short name is a part of it', () => {
+  const random = randomFrom(4);
+  const endings = new Set<string>();
+  for (let round = 0; round < NAMES; round += 1) {
+    const source = anySource(random);
+    assert.match(source, /^(?:hf:\/\/|https:\/\/|file:)[^\s"\\]*$/);
+    endings.add(/(?:\.gguf|\.safetensors|\.onnx|\.bin|\.pt|\/)$/.exec(source.split('@')[0]!)?.[0] ?? '');
+    const name = shortName(source, random);
+    assert.match(name, /^[a-z0-9-]+$/, source);
+    assert.ok(source.toLowerCase().replace(/[^a-z0-9]/g, '').includes(/^[a-z]*/.exec(name)![0]), `${name} of ${source}`);
+  }
+  assert.is(endings.size, 7);
 });
 
 test.run();

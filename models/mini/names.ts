@@ -86,6 +86,9 @@ const AT_REVISION = 0.45, AT_COMMIT = 0.3;
 const HEX_DIGITS = '0123456789abcdef';
 const COMMIT_LENGTH = 7;
 const FOLDERS_MAX = 3;
+/** So many sources for a tool are such as bkg loads, and so many of the other servers have a port. */
+const OF_GGUF = 0.5, WITH_PORT = 0.4;
+const FORMATS = ['safetensors', 'safetensors', 'onnx', 'onnx', 'bin', 'bin', 'pt', 'gguf'];
 const NAME_WORDS_MAX = 3;
 /** What people put behind a short name. */
 const SUFFIXES = ['small', 'new', 'chat', 'de', 'mini', 'big', 'test'];
@@ -95,6 +98,10 @@ function weightsName(random: Random): string {
   const family = random() < OF_A_FAMILY ? oneOf(FAMILIES, random) : oneOf([capitalised(madeUp(random)), madeUp(random), oneOf(EVERYDAY, random)], random);
   return [family, ...(random() < SIZED ? [oneOf(SIZES, random)] : []), ...(random() < OF_A_KIND ? [oneOf(KINDS, random)] : [])].join(random() < UNDERSCORED ? '_' : '-');
 }
+
+const anyOwner = (random: Random): string => oneOf([oneOf(OWNERS, random), madeUp(random), capitalised(madeUp(random))], random);
+const anyFolders = (random: Random): string => Array.from({ length: upTo(FOLDERS_MAX, random) }, () => oneOf([oneOf(FOLDERS, random), madeUp(random), String(upTo(YEAR_MAX, random))], random)).join('/');
+const anyHost = (random: Random): string => oneOf([oneOf(HOSTS, random), `${madeUp(random)}.${oneOf(ENDS, random)}`, `${oneOf(['models', 'files', 'www', 'dl'], random)}.${madeUp(random)}.${oneOf(ENDS, random)}`], random);
 
 function revision(random: Random): string {
   if (random() >= AT_REVISION) return '';
@@ -106,17 +113,32 @@ export function modelSource(random: Random): string {
   const weights = weightsName(random);
   const quant = random() < QUANTISED ? oneOf(['-', '-', '.', '_'], random) + oneOf(QUANTS, random) : '';
   const file = `${random() < SMALL_LETTERS ? weights.toLowerCase() : weights}${quant}.gguf`;
-  const owner = oneOf([oneOf(OWNERS, random), madeUp(random), capitalised(madeUp(random))], random);
+  const owner = anyOwner(random);
   const repository = `${owner}/${weights}${oneOf(['-GGUF', '-GGUF', '-gguf', ''], random)}`;
-  const folders = Array.from({ length: upTo(FOLDERS_MAX, random) }, () => oneOf([oneOf(FOLDERS, random), madeUp(random), String(upTo(YEAR_MAX, random))], random)).join('/');
-  const host = oneOf([oneOf(HOSTS, random), `${madeUp(random)}.${oneOf(ENDS, random)}`, `${oneOf(['models', 'files', 'www', 'dl'], random)}.${madeUp(random)}.${oneOf(ENDS, random)}`], random);
+  const folders = anyFolders(random);
+  const host = anyHost(random);
   const hub = `hf://${repository}/${file}${revision(random)}`;
   return oneOf([hub, hub, hub, `https://huggingface.co/${repository}/resolve/main/${file}`, `https://${host}/${file}`, `https://${host}/${folders}/${file}`, `file:${oneOf(['./', '/', '///', '', '~/'], random)}${folders}/${file}`, `file:./${file}`], random);
 }
 
+/** The same as people also name it to a tool: a whole repository, a folder of it, a file of another kind or of none, a server with a port. */
+export function anySource(random: Random): string {
+  if (random() < OF_GGUF) return modelSource(random);
+  const weights = weightsName(random);
+  const repository = `${anyOwner(random)}/${weights}`;
+  const name = oneOf([weights, weights.toLowerCase(), madeUp(random), 'model'], random);
+  const file = `${name}.${oneOf(FORMATS, random)}`;
+  const [folders, host] = [anyFolders(random), anyHost(random)];
+  const port = random() < WITH_PORT ? `:${1000 + upTo(9000, random)}` : '';
+  return oneOf([
+    `hf://${repository}`, `hf://${repository}`, `hf://${repository}`, `hf://${repository}${revision(random)}`, `hf://${repository}/${folders}/`, `hf://${repository}/${file}`, `https://huggingface.co/${repository}`,
+    `https://${host}${port}/${folders}/${file}`, `https://${host}${port}/${folders}/${file}`, `https://${host}${port}/${folders}/${name}`, `file:${oneOf(['./', '/', '///', '', '~/'], random)}${folders}/${file}`, `file:${oneOf(['./', '/', ''], random)}${folders}/${name}`,
+  ], random);
+}
+
 /** A short name for the model at an address: its first words in small letters, perhaps with something behind. */
 export function shortName(source: string, random: Random): string {
-  const words = source.split('/').at(-1)!.split('@')[0]!.replace(/\.gguf$/, '').toLowerCase().split(/[-_.]/).filter((word) => /^[a-z0-9]+$/.test(word));
+  const words = source.replace(/\/$/, '').split('/').at(-1)!.split('@')[0]!.replace(/\.(?:gguf|safetensors|onnx|bin|pt)$/, '').toLowerCase().split(/[-_.]/).filter((word) => /^[a-z0-9]+$/.test(word));
   const first = words.slice(0, upTo(Math.min(NAME_WORDS_MAX, words.length), random));
   return oneOf([first.join('-'), first.join('-'), words[0]!, first.join(''), `${words[0]!}-${oneOf(SUFFIXES, random)}`, `${words[0]!}${upTo(9, random)}`], random);
 }

@@ -2,7 +2,7 @@
 import type { Language } from './knowledge.ts';
 import { oneOf, type Random } from './phrase.ts';
 
-export type RoughOptions = { readonly language: Language; /** Words that stay as they are. */ readonly kept: readonly string[]; readonly random: Random };
+export type RoughOptions = { readonly language: Language; /** Words that stay as they are. */ readonly kept: readonly string[]; /** Loses no word. */ readonly whole?: boolean; readonly random: Random };
 
 const BEFORE: Readonly<Record<Language, readonly string[]>> = {
   en: ['hi, ', 'hello, ', 'hey, ', 'please, ', 'quick question: ', 'ok, ', 'so, ', 'and ', 'well, ', 'sorry, ', 'one question: ', 'hi! '],
@@ -31,7 +31,7 @@ const MARKS: readonly (readonly [upTo: number, mark: string])[] = [[0.55, '?'], 
 
 export function roughen(question: string, o: RoughOptions): string {
   const { language, random } = o;
-  let text = random() < SHORTENED ? shortened(question, o) : question;
+  let text = random() < SHORTENED && o.whole !== true ? shortened(question, o) : question;
   if (random() < FILLED) text = oneOf(BEFORE[language], random) + text;
   if (random() < FILLED) text += oneOf(AFTER[language], random);
   if (random() < SLIPS) text = slipped(text, o);
@@ -39,7 +39,7 @@ export function roughen(question: string, o: RoughOptions): string {
   const dress = random();
   if (dress < CAPITAL && !o.kept.some((name) => text.startsWith(name))) text = text.slice(0, 1).toUpperCase() + text.slice(1);
   else if (dress < SHOUTED && o.kept.length === 0) text = text.toUpperCase();
-  else if (dress < SMALL && o.kept.length === 0) text = text.toLowerCase();
+  else if (dress < SMALL) text = text.split(' ').map((word) => (o.kept.some((name) => word.includes(name)) ? word : word.toLowerCase())).join(' ');
   const mark = random();
   if (/[?!.]$/.test(text)) return text;
   return text + (MARKS.find(([upTo]) => mark < upTo)?.[1] ?? '');

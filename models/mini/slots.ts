@@ -1,6 +1,6 @@
 // Values for the slots of a phrase.
 import type { Language } from './knowledge.ts';
-import { EVERYDAY, madeUp, madeUpName, modelSource } from './names.ts';
+import { anySource, EVERYDAY, madeUp, madeUpName, modelSource } from './names.ts';
 import { oneOf, type Random } from './phrase.ts';
 
 // What comes with bkg is named more often than what somebody made.
@@ -33,11 +33,12 @@ function anyWords(language: Language, random: Random): string {
 
 const known: Readonly<Record<string, readonly string[]>> = { plugin: PLUGINS, model: MODELS };
 
-/** `words`: some of all kinds. `name`: a made-up one with a capital. `source`: a model's address. The others: most made up, some from lists. */
+/** `words`: some of all kinds. `name`: a made-up one with a capital. `source`: a model's address, `any_source`: as a tool may get it. The others: most made up, some from lists. */
 export function slotValue(name: string, language: Language, random: Random): string {
   if (name === 'words') return anyWords(language, random);
   if (name === 'name') return madeUpName(random);
   if (name === 'source') return modelSource(random);
+  if (name === 'any_source') return anySource(random);
   const names = known[name];
   if (names === undefined) throw new Error(`there is no slot {${name}}`);
   const chance = random();

@@ -6,8 +6,8 @@ const NUMBERS_MAX = 5;
 /** So many have one number less, again and again, down to two. */
 const SHORTER = 0.6;
 const DIGITS_MAX = 4;
-/** So many numbers are round, up to a million; so many sums have decimals, in so many of their numbers; so many have brackets. */
-const ROUND = 0.15, DECIMAL = 0.12, IN_NUMBERS = 0.7, BRACKETED = 0.1;
+/** So many numbers are round, up to a million; so many sums have decimals, in so many of their numbers; so many have brackets, and of these so many hold a sum, the others a difference. */
+const ROUND = 0.15, DECIMAL = 0.2, IN_NUMBERS = 0.6, BRACKETED = 0.25, ADDED = 0.5;
 const ROUND_BY = [10, 100, 1000, 10_000];
 /** So many are of two digits only, of which the second follows again and again, as in 1000000 or 9999: each is to be copied as often as it stands there. */
 const OF_RUNS = 0.08, RUN_MAX = 6;
@@ -51,24 +51,54 @@ function valueOf(number: string, expression: string): number {
 
 const withDecimals = (number: number, decimals: number): string => (number / 10 ** decimals).toFixed(decimals);
 
-/** Numbers with a sign between each two, such as `45 + 12 - 8`; divisions come out whole. */
+const divisor = (random: Random): number => 2 + below(DIVISOR_MAX - 1, random);
+
+/** Some of its numbers with decimals, now and then. */
+const perhapsDecimal = (sum: string, random: Random): string =>
+  random() < DECIMAL ? sum.replace(/\d+/g, (number) => (random() < IN_NUMBERS ? withDecimals(Number(number), 1 + below(DECIMALS, random)) : number)) : sum;
+
+/** Brackets that come to `total`. */
+function inBrackets(total: number, random: Random): string {
+  const part = 1 + below(total, random);
+  return part < total && random() < ADDED ? `(${total - part} + ${part})` : `(${total + part} - ${part})`;
+}
+
+/** Brackets in any place, such as `7 * (12 - 5)`, twice in some; divisions come out whole. */
+function bracketed(random: Random): string {
+  const [total, other, by, more] = [anyNumber(random), anyNumber(random), divisor(random), divisor(random)];
+  const brackets = (value: number): string => inBrackets(value, random);
+  return oneOf([
+    () => perhapsDecimal(`${brackets(total)} * ${other}`, random),
+    () => perhapsDecimal(`${other} * ${brackets(total)}`, random),
+    () => perhapsDecimal(`${brackets(total)} * ${brackets(other)}`, random),
+    () => perhapsDecimal(`${other} ${oneOf(['+', '-'], random)} ${brackets(total)}`, random),
+    () => `${brackets(total * by)} / ${by}`,
+    () => `${total * (by + more)} / (${by} + ${more})`,
+    () => `${brackets(total * (by + more))} / (${by} + ${more})`,
+    () => `${other} * ${brackets(total * by)} / ${by}`,
+    () => `${brackets(total * by)} / ${by} ${oneOf(['+', '-'], random)} ${other}`,
+  ], random)();
+}
+
+/** Numbers with a sign between each two, such as `45 + 12 - 8`, or brackets; divisions come out whole. */
 export function anySum(random: Random): string {
+  const sum = random() < BRACKETED ? bracketed(random) : plainSum(random);
+  return Math.abs(computed(sum)) > RESULT_MAX ? anySum(random) : sum;
+}
+
+function plainSum(random: Random): string {
   let count = NUMBERS_MAX;
   while (count > 2 && random() < SHORTER) count -= 1;
   const signs = Array.from({ length: count - 1 }, (): Sign => oneOf(SIGNS, random));
   const numbers: number[] = [];
-  for (let at = 0; at < count; at += 1) numbers.push(signs[at - 1] === '/' ? 2 + below(DIVISOR_MAX - 1, random) : at > 0 && random() < AGAIN ? oneOf(numbers, random) : anyNumber(random));
+  for (let at = 0; at < count; at += 1) numbers.push(signs[at - 1] === '/' ? divisor(random) : at > 0 && random() < AGAIN ? oneOf(numbers, random) : anyNumber(random));
   // The first number of a product is made a multiple of all that it is divided by.
   for (let at = 0, first = 0; at < signs.length; at += 1) {
     if (signs[at] === '/') numbers[first] = numbers[first]! * numbers[at + 1]!;
     else if (signs[at] !== '*') first = at + 1;
   }
-  const whole = signs.includes('/');
-  const decimal = !whole && random() < DECIMAL;
-  const written = numbers.map((number) => (decimal && random() < IN_NUMBERS ? withDecimals(number, 1 + below(DECIMALS, random)) : String(number)));
-  let sum = written.flatMap((number, at) => (at === 0 ? [number] : [signs[at - 1]!, number])).join(' ');
-  if (!whole && count > 2 && random() < BRACKETED) sum = sum.replace(/^(\S+) [-+*] (\S+)/, `($1 ${oneOf(['+', '*'], random)} $2)`);
-  return Math.abs(computed(sum)) > RESULT_MAX ? anySum(random) : sum;
+  const sum = numbers.flatMap((number, at) => (at === 0 ? [number] : [signs[at - 1]!, number])).join(' ');
+  return signs.includes('/') ? sum : perhapsDecimal(sum, random);
 }
 
 const SPOKEN: Readonly<Record<Language, Readonly<Record<Sign, readonly string[]>>>> = {
@@ -83,7 +113,7 @@ const AS_IT_IS = 0.35, IN_WORDS = 0.65, OTHER_SIGNS = 0.8;
 export function saidSum(sum: string, language: Language, random: Random): string {
   const how = random();
   if (how < AS_IT_IS) return sum;
-  const spoken = how < IN_WORDS && !sum.includes('(');
+  const spoken = how < IN_WORDS;
   const words = spoken ? SPOKEN[language] : WRITTEN;
   const by = Object.fromEntries(Object.entries(words).map(([sign, ways]) => [sign, oneOf(ways, random)]));
   const said = sum.replace(/ ([-+*/]) /g, (_found, sign: Sign) => ` ${by[sign]!} `);

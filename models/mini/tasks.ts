@@ -23,7 +23,9 @@ export type Tool = {
   readonly weight?: number;
   /** Topics whose questions it answers better than words. */
   readonly answers?: readonly string[];
-  readonly calls: readonly { readonly arguments?: Slots; readonly constants?: Readonly<Record<string, unknown>>; readonly ask: Texts }[];
+  /** Every word of its requests counts, so none is left out. */
+  readonly whole?: true;
+  readonly calls: readonly { /** How often it is drawn beside the others, 1 being usual. */ readonly weight?: number; /** Its own beside the tool's. */ readonly slots?: Slots; readonly arguments?: Slots; readonly constants?: Readonly<Record<string, unknown>>; readonly ask: Texts }[];
   readonly results: readonly ({ readonly result: string } & { readonly [language in Language]: string })[];
 };
 export type Task = { readonly id: string; readonly schema: unknown; readonly slots?: Slots; readonly cases: readonly { readonly answer: string; readonly ask: Texts }[] };
@@ -57,7 +59,7 @@ export const readMaterial = (): Material => parse(readFileSync(new URL('knowledg
 export const toolsInWords = (tools: readonly Definition[]): string =>
   `You may call these tools:\n${tools.map((tool) => JSON.stringify(tool)).join('\n')}\nTo call one, answer only with <tool_call>{"name": …, "arguments": {…}}</tool_call>.`;
 
-type Drawing = { readonly material: Material; readonly language: Language; readonly slots: Slots; readonly random: Random; readonly values: Map<string, string>; call: Readonly<Record<string, unknown>> };
+type Drawing = { readonly material: Material; readonly language: Language; readonly slots: Slots; readonly random: Random; readonly whole: boolean; readonly values: Map<string, string>; call: Readonly<Record<string, unknown>> };
 
 function valueOf(drawing: Drawing, kindName: string): string {
   const { material, language, random } = drawing;
@@ -126,7 +128,7 @@ function among(drawing: Drawing, request: string): string {
 
 /** The words of all values so far, which a slip must not touch. */
 const roughly = (drawing: Drawing, question: string): string =>
-  roughen(question, { language: drawing.language, kept: [...drawing.values.values()].flatMap((value) => value.split(' ')), random: drawing.random });
+  roughen(question, { language: drawing.language, kept: [...drawing.values.values()].flatMap((value) => value.split(' ')), whole: drawing.whole, random: drawing.random });
 
 const filled = (drawing: Drawing, text: string): string => text.replace(/\{([a-z][A-Za-z0-9_]*)\}/g, (_found, name: string) => slot(drawing, name));
 
@@ -143,8 +145,8 @@ type At = { readonly language: Language; readonly random: Random };
 
 /** A question, the call it wants, and now and then the tool's result and the answer to the person. */
 function request(material: Material, tool: Tool, { language, random }: At): readonly Message[] {
-  const drawing: Drawing = { material, language, random, slots: tool.slots ?? {}, values: new Map(), call: {} };
-  const way = oneOf(tool.calls, random);
+  const way = oneOf(tool.calls.flatMap((call) => Array.from({ length: call.weight ?? 1 }, () => call)), random);
+  const drawing: Drawing = { material, language, random, slots: { ...tool.slots, ...way.slots }, whole: tool.whole === true, values: new Map(), call: {} };
   const question = drawPhrase(drawing, parsePhrase(oneOf(way.ask[language], random)), (name) => slot(drawing, name));
   drawing.call = Object.fromEntries(Object.entries(tool.definition.parameters.properties).flatMap(([name, { type }]): [string, unknown][] => {
     const text = way.arguments?.[name];
@@ -175,7 +177,7 @@ export function toolTalk(material: Material, tool: Tool, at: At): readonly Messa
 
 /** A question whose answer is JSON of a schema; the schema itself is no part of the prompt, a grammar keeps to it. */
 export function jsonTalk(material: Material, task: Task, { language, random }: At): readonly Message[] {
-  const drawing: Drawing = { material, language, random, slots: task.slots ?? {}, values: new Map(), call: {} };
+  const drawing: Drawing = { material, language, random, slots: task.slots ?? {}, whole: false, values: new Map(), call: {} };
   const found = oneOf(task.cases, random);
   const question = drawPhrase(drawing, parsePhrase(oneOf(found.ask[language], random)), (name) => slot(drawing, name));
   return [{ role: 'user', content: roughly(drawing, question) }, { role: 'assistant', content: filled(drawing, found.answer) }];
