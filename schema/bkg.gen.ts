@@ -257,7 +257,7 @@ export interface User {
      */
     hash?: string;
     /**
-     * Name of the environment variable that holds it.
+     * Name of the environment variable that holds it: letters, digits and _.
      */
     env?: string;
     /**
