@@ -20,6 +20,7 @@ import { openLocal } from './shell/local.ts';
 import { lockHome } from './shell/lock.ts';
 import { openLogbook } from './shell/logbook.ts';
 import { openLoop } from './shell/loop.ts';
+import { memoryForPlugins } from './shell/machine.ts';
 import { hostBoot, monotonic_ms } from './shell/process.ts';
 import { forgetPorts, writePorts } from './shell/portsfile.ts';
 import { openSecrets } from './shell/secrets.ts';
@@ -34,6 +35,7 @@ import { watchFile } from './shell/watch.ts';
 export type * from './shell/door.ts';
 export type { Holder } from './shell/lock.ts';
 export type { PortsFile } from './shell/portsfile.ts';
+export type { ModelFormat } from './core/format.ts';
 export type { Capability, Condition, Desired, DesiredKey, DesiredUser, Drift, Json, JsonObject, Limits, Problem } from './core/types.ts';
 export { begin } from './shell/begin.ts';
 export { pickPort } from './shell/ports.ts';
@@ -91,6 +93,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
   const runtime = openLocal({ home, secrets, busUrl: () => (opened === null || ports.bus === null ? null : `http://${inUrl(busHost(opened.host))}:${ports.bus}`), store, traffic, poke: loop.poke, unrouted: loop.turn, broken, event: pluginEvent, declaredOf, random: Math.random });
   const supplies = openSupplies({ home, installs: env['BKG_INSTALLS'] ?? join(home, 'plugins'), env, store, poke: loop.poke, event: events.add });
   const logbook = openLogbook({ home, tell: (record: LogRecord) => publish({ type: 'log', record }) });
+  const memory_bytes = memoryForPlugins();
   const views = openViews({ figures: runtime.figures, traffic: traffic.figures, inbound: secrets.inbound });
   let opened: Desired['server'] | null = null;
   let current = look().snapshot;
@@ -99,7 +102,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
     for (const plugin of desired.plugins) supplies.recall(plugin);
     return {
       processes: runtime.observe(), histories: runtime.histories(), installs: supplies.observedInstalls(), models: supplies.observedModels(),
-      asks: store.asks(), traffic: traffic.observed(),
+      asks: store.asks(), traffic: traffic.observed(), memory_bytes,
     };
   }
 

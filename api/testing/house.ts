@@ -42,7 +42,7 @@ function viewOf(spec: PluginSpec): PluginView {
   const ready = { type: 'Ready', status: up ? 'True' as const : 'False' as const, reason: up ? 'Ready' : 'Down', message: spec.why ?? (up ? 'It answers.' : 'It is down.'), since: '2026-01-01T00:00:00.000Z', revision: 'r' };
   return {
     id: spec.id, use: spec.id, version: '1.0.0', description: null, state: spec.state ?? 'running', status, pid: up ? 4_711 : null, port: spec.port ?? null, incarnation: spec.incarnation ?? (up ? `inc-${spec.id}` : null),
-    uptime: up ? 12 : null, models: {}, capabilities: spec.capabilities ?? [], conditions: [ready],
+    uptime: up ? 12 : null, models: {}, memory: null, capabilities: spec.capabilities ?? [], conditions: [ready],
     telemetry: { cpu: up ? 1.5 : null, mem: up ? 1_000 : null, throughput: 0.5, uptime: up ? 12 : null, requests: 7, inFlight: 0, errors: 1, lastError: null, restarts: 2, own: { tokens: 3 } },
   };
 }
@@ -94,7 +94,7 @@ function snapshotOf(spec: HouseSpec, text: string, seq: number): Snapshot {
   return {
     seq, at: '2026-01-01T00:00:00.000Z', file: { path: 'bkg.yaml', revision, inForce: revision, valid: true, problems: [] },
     desired: {
-      revision, drift: {}, plugins: plugins.map(desiredPluginOf), models: [], users: spec.users ?? [], keys: spec.keys ?? [],
+      revision, drift: {}, memory_bytes: null, plugins: plugins.map(desiredPluginOf), models: [], users: spec.users ?? [], keys: spec.keys ?? [],
       server: { host: '127.0.0.1', names: [], ports: { web: 1, api: 2, bus: 3 }, tls: null, origins: [], rateLimit: { requestsPerMinute: spec.requestsPerMinute ?? 600 }, ...spec.server },
     },
     plugins: plugins.map(viewOf), routes: plugins.map(routeOf), models: spec.models ?? [],

@@ -232,12 +232,12 @@ test('a start longer than its idle time is waited for, by an ask and by a reques
   assert.is(asked.processes.length, 0, 'the ask is used up: idle, it falls asleep and stays so');
 
   const requested = settledWorld(wanted);
-  requested.traffic['a'] = { waiting: 1, inFlight: 0, last: requested.now };
+  requested.traffic['a'] = { waiting: 1, since: null, inFlight: 0, last: requested.now };
   reach(requested);
-  requested.traffic['a'] = { waiting: 0, inFlight: 1, last: requested.now };
+  requested.traffic['a'] = { waiting: 0, since: null, inFlight: 1, last: requested.now };
   requested.now += 60_000;
   assert.equal(actions(requested, wanted), [], 'a long answer keeps it awake');
-  requested.traffic['a'] = { waiting: 0, inFlight: 0, last: requested.now };
+  requested.traffic['a'] = { waiting: 0, since: null, inFlight: 0, last: requested.now };
   requested.now += 1_000;
   assert.equal(actions(requested, wanted), ['stop plugin/a#0']);
 });

@@ -1,6 +1,8 @@
 // Compares desired with observed and says what to do now: a pure function, called on every tick.
 import { slotOf, unitOfModel, unitOfSlot } from './names.ts';
-import { wantedPlugins } from './wanted.ts';
+import type { Fit } from './fit.ts';
+import { fitAll } from './room.ts';
+import { wantedPlugins, type Wish } from './wanted.ts';
 import type { Action, Desired, DesiredModel, DesiredPlugin, Drift, Monotonic_ms, Observed, ObservedModel, ObservedProcess, Plan } from './types.ts';
 
 export type DiffInput = {
@@ -25,13 +27,19 @@ export function specHashOf(plugin: DesiredPlugin, models: Observed['models']): s
   return hash;
 }
 
-type Context = DiffInput & {
+/** What is decided of the memory: who leaves it and who must wait for room, each with the reason. */
+type Memory = { readonly leave: ReadonlyMap<string, string>; readonly wait: ReadonlyMap<string, string> };
+
+const memoryOf = (decided: Fit): Memory => ({ leave: new Map(decided.leave.map((one) => [one.plugin, one.because])), wait: new Map(decided.wait.map((one) => [one.plugin, one.because])) });
+
+type Draft = DiffInput & {
   readonly byPlugin: ReadonlyMap<string, readonly ObservedProcess[]>;
-  readonly wanted: ReadonlyMap<string, string>;
+  readonly wanted: ReadonlyMap<string, Wish>;
   readonly actions: Action[];
   readonly drifts: Drift[];
   readonly look: (at: Monotonic_ms) => void;
 };
+type Context = Draft & { readonly memory: Memory };
 
 /** One action per unit and tick; a unit that must change is stopped now and started on a later tick. */
 export function diff(input: DiffInput): Plan {
@@ -39,7 +47,10 @@ export function diff(input: DiffInput): Plan {
   let next: Monotonic_ms | null = null;
   const look = (at: Monotonic_ms): void => { next = next === null ? at : Math.min(next, at); };
   const wanted = wantedPlugins(input, look);
-  const context: Context = { ...input, byPlugin: groupByPlugin(observed.processes), wanted, actions: [], drifts: [], look };
+  const byPlugin = groupByPlugin(observed.processes);
+  const draft: Draft = { ...input, byPlugin, wanted, actions: [], drifts: [], look };
+  const memory = memoryOf(fitAll({ desired, observed, wanted, byPlugin, isPrepared: (plugin) => preparation(draft, plugin, 'ProcessMissing') === null && backingOff(draft, plugin) === null }));
+  const context: Context = { ...draft, memory };
 
   const modelsInUse = new Set<string>();
   for (const plugin of desired.plugins) {
@@ -119,7 +130,9 @@ function diffPlugin(context: Context, plugin: DesiredPlugin): void {
   for (const process of own) if (process !== live) stopUnwanted(context, process, { plugin, because: 'only one process may fill a slot' });
   const wanted = context.wanted.has(plugin.id);
   if (live !== undefined) {
-    if (wanted) diffLive(context, plugin, live);
+    const leaves = context.memory.leave.get(plugin.id);
+    if (leaves !== undefined) stopUnwanted(context, live, { plugin, because: leaves });
+    else if (wanted) diffLive(context, plugin, live);
     else stopUnwanted(context, live, { plugin, because: plugin.state === 'stopped' ? 'it is declared stopped' : `nobody has used it for ${plugin.idle_ms / 1000} s` });
     return;
   }
@@ -190,13 +203,13 @@ function diffMissing(context: Context, plugin: DesiredPlugin): void {
   const unit = unitOfSlot(slotOf(plugin.id));
   const found = { kind: 'ProcessMissing' as const, unit, want: 'running', have: 'no process' };
   drift(context, found, preparation(context, plugin, 'ProcessMissing') ?? heldBack(context, plugin) ?? {
-    do: 'start', unit, because: context.wanted.get(plugin.id) ?? 'it is declared running', drift: 'ProcessMissing',
+    do: 'start', unit, because: context.wanted.get(plugin.id)?.because ?? 'it is declared running', drift: 'ProcessMissing',
     slot: slotOf(plugin.id), plugin, specHash: specHashOf(plugin, context.observed.models) ?? plugin.launchHash,
   });
 }
 
 /** What must be there before a new process can start: its install and its models. Null when all is. */
-function preparation(context: Context, plugin: DesiredPlugin, kind: Drift['kind']): Action | null {
+function preparation(context: Draft, plugin: DesiredPlugin, kind: Drift['kind']): Action | null {
   const base = { unit: unitOfSlot(slotOf(plugin.id)), drift: kind };
   const { observed, now } = context;
   if (plugin.install !== null) {
@@ -220,17 +233,26 @@ function preparation(context: Context, plugin: DesiredPlugin, kind: Drift['kind'
   return null;
 }
 
-const askedSince = (context: Context, plugin: string, since: Monotonic_ms): boolean =>
+const askedSince = (context: Draft, plugin: string, since: Monotonic_ms): boolean =>
   context.observed.asks.some((ask) => ask.plugin === plugin && ask.kind !== 'wake' && ask.at > since);
 
-/** Why a process that could start must not yet: unmet needs, a stall, the back-off. */
+/** Why a process that could start must not yet: no room in memory, unmet needs, a stall, the back-off. */
 function heldBack(context: Context, plugin: DesiredPlugin): Action | null {
-  const slot = slotOf(plugin.id);
-  const base = { do: 'wait' as const, unit: unitOfSlot(slot), drift: 'ProcessMissing' as const };
+  const base = { do: 'wait' as const, unit: unitOfSlot(slotOf(plugin.id)), drift: 'ProcessMissing' as const, until: null };
+  // What has no room for itself would have none either once its needs are there.
+  const room = context.memory.wait.get(plugin.id);
+  if (room !== undefined) return { ...base, because: room };
   for (const need of plugin.needs) {
     const ready = (context.byPlugin.get(need) ?? []).some((process) => process.phase === 'ready');
-    if (!ready) return { ...base, until: null, because: `it needs ${need}, which is not ready` };
+    if (!ready) return { ...base, because: `it needs ${need}, which is not ready` };
   }
+  return backingOff(context, plugin);
+}
+
+/** Why it must not be started again yet after what has happened to it. */
+function backingOff(context: Draft, plugin: DesiredPlugin): Action | null {
+  const slot = slotOf(plugin.id);
+  const base = { do: 'wait' as const, unit: unitOfSlot(slot), drift: 'ProcessMissing' as const };
   const history = context.observed.histories[slot];
   if (history === undefined) return null;
   if (askedSince(context, plugin.id, history.lastExit?.at ?? -1)) return null;

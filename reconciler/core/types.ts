@@ -1,4 +1,5 @@
 // The words of the reconciler as types: declared → desired, observed, drift, action, condition.
+import type { ModelFormat } from './format.ts';
 import type { Declared } from '../../schema/bkg.gen.ts';
 import type { Manifest } from '../../schema/plugin.gen.ts';
 import type { Problem } from '../../schema/problem.ts';
@@ -116,6 +117,8 @@ export type Desired = {
   readonly revision: string;
   readonly server: DesiredServer;
   readonly drift: Readonly<Record<string, 'heal' | 'report' | 'ignore'>>;
+  /** For models and plugins together; null: what the machine has. */
+  readonly memory_bytes: number | null;
   /** In file order. */
   readonly plugins: readonly DesiredPlugin[];
   readonly models: readonly DesiredModel[];
@@ -211,6 +214,8 @@ export type ObservedModel = {
   readonly message: string;
   readonly reason: string;
   readonly retry: Monotonic_ms | null;
+  /** What its file says of itself; null while nobody has looked. */
+  readonly about: ModelFormat | null;
 };
 
 /** A one-time wish that is not declared state. */
@@ -221,8 +226,8 @@ export type Ask = {
   readonly at: Monotonic_ms;
 };
 
-/** Requests on one plugin: those that wait for a process of it, those that are with one, and when one came or ended last. */
-export type ObservedTraffic = { readonly waiting: number; readonly inFlight: number; readonly last: Monotonic_ms | null };
+/** Requests on one plugin: those that wait for a process of it and since when there are such, those that are with one, and when one came or ended last. */
+export type ObservedTraffic = { readonly waiting: number; readonly since: Monotonic_ms | null; readonly inFlight: number; readonly last: Monotonic_ms | null };
 
 export type Observed = {
   readonly processes: readonly ObservedProcess[];
@@ -231,6 +236,8 @@ export type Observed = {
   readonly models: Readonly<Record<string, ObservedModel>>;
   readonly asks: readonly Ask[];
   readonly traffic: Readonly<Record<string, ObservedTraffic>>;
+  /** Of the machine, or of the container that bkg is in. */
+  readonly memory_bytes: number;
 };
 
 // ─── Difference ─────────────────────────────────────────────────────────────────────────────────────────────────────────

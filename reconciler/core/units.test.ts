@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { schemaAt } from '../../schema/walk.ts';
-import { parseDuration_ms, parsePercent, parseSize_bytes } from './units.ts';
+import { parseDuration_ms, parsePercent, parseSize_bytes, sizeWords } from './units.ts';
 
 test('durations', () => {
   assert.equal(
@@ -24,6 +24,10 @@ test('sizes', () => {
 test('shares of a core', () => {
   assert.equal(['150%', '12.5%', '0%'].map(parsePercent), [150, 12.5, 0]);
   assert.equal(['150', '%', '-1%', '1 %'].map(parsePercent), [null, null, null, null]);
+});
+
+test('sizes for people', () => {
+  assert.equal([0, 1, 1023, 1024, 1_536_000, 2 ** 30, 4.04 * 2 ** 30, 250 * 2 ** 20, 2 ** 61].map(sizeWords), ['0 B', '1 B', '1023 B', '1 KiB', '1.5 MiB', '1 GiB', '4 GiB', '250 MiB', '2048 PiB']);
 });
 
 test('whatever the schema lets through is understood', () => {

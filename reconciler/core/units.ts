@@ -35,3 +35,13 @@ export function parsePercent(text: string): number | null {
   const match = /^([0-9]+(?:\.[0-9]+)?)%$/.exec(text);
   return match === null ? null : Number(match[1]);
 }
+
+const STEP = 1024;
+const STEPS = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB'];
+
+/** 1536000 → `1.5 MiB`, for people. */
+export function sizeWords(size_bytes: number): string {
+  const step = Math.min(STEPS.length - 1, size_bytes < 1 ? 0 : Math.floor(Math.log2(size_bytes) / Math.log2(STEP)));
+  const value = size_bytes / STEP ** step;
+  return `${Number(value.toFixed(value >= 100 || step === 0 ? 0 : 1))} ${STEPS[step]}`;
+}

@@ -5,12 +5,12 @@ import type { Action, Desired, DesiredModel, DesiredPlugin, History, Observed, O
 
 const RETRY_MS = 5_000;
 
-export type World = { now: number; processes: ObservedProcess[]; histories: Record<string, History>; installs: Record<string, ObservedInstall>; models: Record<string, ObservedModel>; asks: Observed['asks']; traffic: Record<string, Observed['traffic'][string]>; born: number };
+export type World = { now: number; processes: ObservedProcess[]; histories: Record<string, History>; installs: Record<string, ObservedInstall>; models: Record<string, ObservedModel>; asks: Observed['asks']; traffic: Record<string, Observed['traffic'][string]>; memory_bytes: number; born: number };
 
-export const emptyWorld = (): World => ({ now: 0, processes: [], histories: {}, installs: {}, models: {}, asks: [], traffic: {}, born: 0 });
+export const emptyWorld = (): World => ({ now: 0, processes: [], histories: {}, installs: {}, models: {}, asks: [], traffic: {}, memory_bytes: 2 ** 40, born: 0 });
 
 export const observe = (world: World): Observed =>
-  ({ processes: world.processes, histories: world.histories, installs: world.installs, models: world.models, asks: world.asks, traffic: world.traffic });
+  ({ processes: world.processes, histories: world.histories, installs: world.installs, models: world.models, asks: world.asks, traffic: world.traffic, memory_bytes: world.memory_bytes });
 
 /** Does what one action asks; slow things take until the next `pass`. */
 export function obey(world: World, action: Action): void {
@@ -82,7 +82,7 @@ const change = (world: World, incarnation: string, part: Partial<ObservedProcess
 };
 
 export const modelOf = (model: DesiredModel, phase: ObservedModel['phase']): ObservedModel =>
-  ({ name: model.name, sourceHash: model.sourceHash, phase, path: null, sha256: null, bytes: 0, bytesTotal: null, message: '', reason: '', retry: null });
+  ({ name: model.name, sourceHash: model.sourceHash, phase, path: null, sha256: null, bytes: 0, bytesTotal: null, message: '', reason: '', retry: null, about: null });
 
 export function pluginOf(id: string, part: Partial<DesiredPlugin> = {}): DesiredPlugin {
   return {
@@ -97,4 +97,4 @@ export const modelNamed = (name: string, part: Partial<DesiredModel> = {}): Desi
   ({ name, source: { kind: 'file', path: `/${name}` }, sourceText: `file:/${name}`, sha256: null, state: 'present', sourceHash: `source-${name}`, ...part });
 
 export const desiredOf = (plugins: readonly DesiredPlugin[], models: readonly DesiredModel[] = []): Desired =>
-  ({ revision: 'r', server: { host: '127.0.0.1', names: [], ports: { web: 1, api: 2, bus: 3 }, tls: null, origins: [], rateLimit: { requestsPerMinute: 600 } }, drift: {}, plugins, models, users: [], keys: [] });
+  ({ revision: 'r', server: { host: '127.0.0.1', names: [], ports: { web: 1, api: 2, bus: 3 }, tls: null, origins: [], rateLimit: { requestsPerMinute: 600 } }, drift: {}, memory_bytes: null, plugins, models, users: [], keys: [] });

@@ -1,5 +1,6 @@
 // The types of the door: what the api and the CLI see of the reconciler.
 import type { Logger } from 'pino';
+import type { ModelFormat } from '../core/format.ts';
 import type { Action, Capability, Condition, Desired, Drift, Json, JsonObject, Limits, PluginStatus, Problem, Serving } from '../core/types.ts';
 
 /** Ports this bkg listens on; null until a listener stands. */
@@ -38,6 +39,8 @@ export type PluginView = {
   /** Seconds since ready; null when not running. */
   readonly uptime: number | null;
   readonly models: Readonly<Record<string, string>>;
+  /** Bytes it takes or would take, by its models and settings; else its limit, else what it holds now; null: nobody knows. */
+  readonly memory: number | null;
   readonly capabilities: readonly Capability[];
   readonly conditions: readonly Condition[];
   readonly telemetry: Telemetry;
@@ -52,6 +55,8 @@ export type ModelView = {
   readonly bytes: number;
   readonly bytesTotal: number | null;
   readonly usedBy: readonly string[];
+  /** What its file says of itself: format, architecture, quantisation, context length … Null until it is here. */
+  readonly about: ModelFormat | null;
   readonly conditions: readonly Condition[];
 };
 

@@ -1,10 +1,11 @@
 // The models here, on their way and failed; each fetch runs in the background for as long as its declaration stands.
 import { rm } from 'node:fs/promises';
-import { join, sep } from 'node:path';
+import { basename, join, sep } from 'node:path';
 import type { DesiredModel, ObservedModel } from '../core/types.ts';
 import { begin } from './begin.ts';
 import { lookAt, lookNow, type Facts } from './download-bytes.ts';
 import { fetchModel } from './download.ts';
+import { inspect } from './format.ts';
 import { monotonic_ms } from './process.ts';
 import type { Pace, SuppliesOptions } from './supplies.ts';
 
@@ -26,12 +27,19 @@ export function openModels(options: ModelsOptions) {
   let looking = false;
   for (const model of options.store.models()) {
     if (model.phase !== 'present' || model.path === null) continue;
-    (isSame(model, lookNow(model.path)) ? models : before).set(model.name, model);
+    if (!isSame(model, lookNow(model.path))) {
+      before.set(model.name, model);
+      continue;
+    }
+    // An older bkg did not write down what it says of itself.
+    const known: ObservedModel = { ...model, about: model.about ?? null };
+    models.set(model.name, known);
+    if (known.about === null) begin(() => lookInto(known), (error) => event('ModelsNotLookedAt', `model/${model.name}`, (error as Error).message));
   }
   signal.addEventListener('abort', () => { for (const one of fetching.values()) one.ended.abort(); }, { once: true });
 
   const note = (model: DesiredModel, state: Partial<ObservedModel> & Pick<ObservedModel, 'phase' | 'reason'>): void => {
-    models.set(model.name, { name: model.name, sourceHash: model.sourceHash, path: null, sha256: null, bytes: 0, bytesTotal: null, message: '', retry: null, ...state });
+    models.set(model.name, { name: model.name, sourceHash: model.sourceHash, path: null, sha256: null, bytes: 0, bytesTotal: null, message: '', retry: null, about: null, ...state });
   };
 
   // ─── Fetching ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -72,7 +80,10 @@ export function openModels(options: ModelsOptions) {
     if (!isWanted(model, own)) return;
     if (!result.ok) return failed(model, result.reason, result.message);
     const { path, sha256, bytes, mtime_ms } = result;
-    note(model, { phase: 'present', path, sha256, bytes, bytesTotal: bytes, mtime_ms, reason: 'Present' });
+    const inspected = await inspect(path, basename(path), own.ended.signal);
+    if (!isWanted(model, own)) return;
+    if (!inspected.ok) return failed(model, 'Invalid', inspected.message);
+    note(model, { phase: 'present', path, sha256, bytes, bytesTotal: bytes, mtime_ms, about: inspected.about, reason: 'Present' });
     before.delete(model.name);
     pace.succeeded(model.sourceHash);
     event('ModelPresent', `model/${model.name}`, `${bytes} bytes, sha256 ${sha256}`);
@@ -138,6 +149,15 @@ export function openModels(options: ModelsOptions) {
     models.delete(model.name);
     before.set(model.name, model);
     event(facts === null ? 'ModelVanished' : 'ModelChanged', `model/${model.name}`, `${model.path} ${facts === null ? 'is no longer there' : 'is not the file that was verified'}`);
+    poke();
+  }
+
+  async function lookInto(model: ObservedModel): Promise<void> {
+    const inspected = await inspect(model.path ?? '', basename(model.path ?? ''), signal);
+    if (!inspected.ok || models.get(model.name) !== model) return;
+    const now = { ...model, about: inspected.about };
+    models.set(model.name, now);
+    options.store.saveModel(now);
     poke();
   }
 

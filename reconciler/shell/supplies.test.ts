@@ -9,11 +9,12 @@ import * as assert from 'uvu/assert';
 import { modelNamed, pluginOf } from '../core/world.ts';
 import type { DesiredModel, ModelSource, ObservedModel } from '../core/types.ts';
 import { PLAIN } from './fixtures/plain.ts';
+import { gguf } from './format-sample.ts';
 import { openStore, type Store } from './store.ts';
 import { openSupplies, type Supplies, type SuppliesOptions } from './supplies.ts';
 
 const DEADLINE_MS = 20_000;
-const BYTES = Buffer.from('GGUF, and what follows');
+const BYTES = gguf();
 
 type Place = { readonly root: string; readonly home: string; readonly store: Store; readonly events: string[]; readonly seen: ObservedModel[]; readonly supplies: Supplies; open(more?: Partial<SuppliesOptions>): Supplies; model(name: string): ObservedModel | undefined };
 
@@ -185,11 +186,12 @@ test('a file of the owner\'s that changes or vanishes is noticed while bkg runs,
   };
   writeFileSync(path, BYTES);
   const first = await again();
+  assert.is(place.model('m')?.about?.format, 'gguf', 'what the file says of itself is known');
   place.supplies.look();
   place.supplies.look();
   assert.ok(isPresent(place)(), 'what is the same stays');
   // The same size, other bytes.
-  writeFileSync(path, Buffer.from(BYTES.toString().replace('what', 'thet')));
+  writeFileSync(path, Buffer.concat([BYTES.subarray(0, -1), Buffer.from([7])]));
   utimesSync(path, 1_000, 1_000);
   await until('the change is noticed', gone);
   const second = await again();
@@ -200,7 +202,8 @@ test('a file of the owner\'s that changes or vanishes is noticed while bkg runs,
   writeFileSync(path, BYTES);
   assert.is(await again(), first);
   place.supplies.close();
-  assert.is(place.open().observedModels()['m']?.phase, 'present');
+  const known = place.open().observedModels()['m'];
+  assert.equal([known?.phase, known?.about?.format], ['present', 'gguf']);
   utimesSync(path, 2_000, 2_000);
   assert.equal(place.open().observedModels(), {});
   rmSync(path);

@@ -7,6 +7,7 @@ const THROUGHPUT_WINDOW_S = 10;
 
 type Counter = {
   waiting: number;
+  since: number | null;
   inFlight: number;
   last: number | null;
   requests: number;
@@ -28,14 +29,16 @@ export function openTraffic(now: () => number, poke: () => void) {
   const counterOf = (plugin: string): Counter => {
     const known = counters.get(plugin);
     if (known !== undefined) return known;
-    const made: Counter = { waiting: 0, inFlight: 0, last: null, requests: 0, errors: 0, lastError: null, perSecond: new Array<number>(THROUGHPUT_WINDOW_S).fill(0), second: 0 };
+    const made: Counter = { waiting: 0, since: null, inFlight: 0, last: null, requests: 0, errors: 0, lastError: null, perSecond: new Array<number>(THROUGHPUT_WINDOW_S).fill(0), second: 0 };
     counters.set(plugin, made);
     return made;
   };
   const arrive = (counter: Counter, incarnation: string | null): void => {
     if (incarnation === null) {
       counter.waiting += 1;
-      if (counter.waiting === 1) poke();
+      if (counter.waiting > 1) return;
+      counter.since = now();
+      poke();
       return;
     }
     counter.inFlight += 1;
@@ -44,6 +47,7 @@ export function openTraffic(now: () => number, poke: () => void) {
   const leave = (counter: Counter, incarnation: string | null): void => {
     if (incarnation === null) {
       counter.waiting -= 1;
+      if (counter.waiting === 0) counter.since = null;
       return;
     }
     counter.inFlight -= 1;
@@ -80,7 +84,7 @@ export function openTraffic(now: () => number, poke: () => void) {
     /** Requests that are with this incarnation now. */
     inFlight: (incarnation: string): number => sent.get(incarnation) ?? 0,
     observed: (): Readonly<Record<string, ObservedTraffic>> =>
-      Object.fromEntries([...counters].map(([plugin, { waiting, inFlight, last }]) => [plugin, { waiting, inFlight, last }])),
+      Object.fromEntries([...counters].map(([plugin, { waiting, since, inFlight, last }]) => [plugin, { waiting, since, inFlight, last }])),
     figures(plugin: string): TrafficFigures {
       const counter = counters.get(plugin);
       if (counter === undefined) return { requests: 0, inFlight: 0, errors: 0, throughput: 0, lastError: null };

@@ -2,6 +2,7 @@
 import { explainModel, explainPlugins, type ExplainInput } from '../core/explain.ts';
 import { slotOf } from '../core/names.ts';
 import { servingOf } from '../core/serving.ts';
+import { memoryOfPlugin } from '../core/room.ts';
 import { settleConditions } from '../core/settle.ts';
 import type { Condition, DesiredPlugin, Drift, ObservedProcess, Plan, Serving } from '../core/types.ts';
 import type { ModelView, PlanView, PluginView, Route, Snapshot, Telemetry } from './door.ts';
@@ -42,14 +43,14 @@ export function openViews(sources: ViewSources) {
         const explanation = explained.get(plugin.id)!;
         const process = processes.get(slotOf(plugin.id));
         const conditions = settle(`plugin/${plugin.id}`, explanation.conditions);
-        plugins.push(pluginView({ plugin, process, status: explanation.status, conditions, telemetry: telemetry(sources, { input, plugin, process }) }));
+        plugins.push(pluginView({ plugin, process, memory: memoryOfPlugin(plugin, { observed: input.observed, processes: process === undefined ? [] : [process] }), status: explanation.status, conditions, telemetry: telemetry(sources, { input, plugin, process }) }));
         routes.push(routeOf(sources, { plugin, process, conditions, status: explanation.status, models: input.observed.models }));
       }
       const models = input.desired.models.map((model): ModelView => {
         const found = input.observed.models[model.name];
         const own = found?.sourceHash === model.sourceHash ? found : undefined;
         return {
-          id: model.name, source: model.sourceText, state: model.state, phase: own?.phase ?? 'absent', sha256: own?.sha256 ?? model.sha256, bytes: own?.bytes ?? 0, bytesTotal: own?.bytesTotal ?? null,
+          id: model.name, source: model.sourceText, state: model.state, phase: own?.phase ?? 'absent', sha256: own?.sha256 ?? model.sha256, bytes: own?.bytes ?? 0, bytesTotal: own?.bytesTotal ?? null, about: own?.about ?? null,
           usedBy: input.desired.plugins.filter((plugin) => plugin.models.some((role) => role.model === model.name)).map((plugin) => plugin.id),
           conditions: settle(`model/${model.name}`, explainModel(input, model)),
         };
@@ -86,7 +87,7 @@ function telemetry(sources: ViewSources, subject: { readonly input: ViewInput; r
   };
 }
 
-function pluginView(subject: { readonly plugin: DesiredPlugin; readonly process: ObservedProcess | undefined; readonly status: PluginView['status']; readonly conditions: readonly Condition[]; readonly telemetry: Telemetry }): PluginView {
+function pluginView(subject: { readonly plugin: DesiredPlugin; readonly process: ObservedProcess | undefined; readonly memory: number | null; readonly status: PluginView['status']; readonly conditions: readonly Condition[]; readonly telemetry: Telemetry }): PluginView {
   const { plugin, process } = subject;
   const up = isUp(process) ? process : null;
   const manifest = plugin.package.manifest;
@@ -94,7 +95,7 @@ function pluginView(subject: { readonly plugin: DesiredPlugin; readonly process:
     id: plugin.id, use: plugin.use, version: manifest.version ?? null, description: manifest.description ?? null, state: plugin.state, status: subject.status,
     pid: up?.pid ?? null, port: up?.port ?? null, incarnation: up?.incarnation ?? null, uptime: subject.telemetry.uptime,
     models: Object.fromEntries(plugin.models.flatMap((role) => (role.model === null ? [] : [[role.role, role.model]]))),
-    capabilities: plugin.capabilities, conditions: subject.conditions, telemetry: subject.telemetry,
+    memory: subject.memory, capabilities: plugin.capabilities, conditions: subject.conditions, telemetry: subject.telemetry,
   };
 }
 
