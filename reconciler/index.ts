@@ -36,7 +36,7 @@ export type * from './shell/door.ts';
 export type { Holder } from './shell/lock.ts';
 export type { PortsFile } from './shell/portsfile.ts';
 export type { ModelFormat } from './core/format.ts';
-export type { Capability, Condition, Desired, DesiredKey, DesiredUser, Drift, Json, JsonObject, Limits, Problem } from './core/types.ts';
+export type { Capability, Condition, Desired, DesiredKey, DesiredUser, Drift, ExtraFile, Json, JsonObject, Limits, Problem } from './core/types.ts';
 export { begin } from './shell/begin.ts';
 export { pickPort } from './shell/ports.ts';
 export { openTraffic } from './shell/traffic.ts';
@@ -91,7 +91,13 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
   const pluginEvent = (reason: string, plugin: string, message: string): void => events.add(reason, `plugin/${plugin}#0`, message);
   const declaredOf = (id: string): Desired['plugins'][number] | null => inForce.current().desired.plugins.find((plugin) => plugin.id === id) ?? null;
   const runtime = openLocal({ home, secrets, busUrl: () => (opened === null || ports.bus === null ? null : `http://${inUrl(busHost(opened.host))}:${ports.bus}`), store, traffic, poke: loop.poke, unrouted: loop.turn, broken, event: pluginEvent, declaredOf, random: Math.random });
-  const supplies = openSupplies({ home, installs: env['BKG_INSTALLS'] ?? join(home, 'plugins'), env, store, poke: loop.poke, event: events.add });
+  const supplies = openSupplies({ home, installs: env['BKG_INSTALLS'] ?? join(home, 'plugins'), env, store, poke: loop.poke, event: events.add, mended });
+  /** Who has loaded bytes that were damaged gets a new process. */
+  function mended(model: string): void {
+    for (const process of runtime.observe()) {
+      if (process.models?.some(({ name }) => name === model) === true) begin(async () => { await insist(() => store.ask({ kind: 'restart', plugin: process.plugin, at: monotonic_ms() }, 'bkg')); }, broken);
+    }
+  }
   const logbook = openLogbook({ home, tell: (record: LogRecord) => publish({ type: 'log', record }) });
   const memory_bytes = memoryForPlugins();
   const views = openViews({ figures: runtime.figures, traffic: traffic.figures, inbound: secrets.inbound });
@@ -101,7 +107,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
   function observe(desired: Desired): Observed {
     for (const plugin of desired.plugins) supplies.recall(plugin);
     return {
-      processes: runtime.observe(), histories: runtime.histories(), installs: supplies.observedInstalls(), models: supplies.observedModels(),
+      processes: runtime.observe(), histories: runtime.histories(), installs: supplies.observedInstalls(), models: supplies.observedModels(), extras: supplies.extras(),
       asks: store.asks(), traffic: traffic.observed(), memory_bytes,
     };
   }
@@ -179,6 +185,16 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
       return { plan, problems: found.problems, diff: unifiedDiff(inForce.current().text, text, { from: 'in force', to: 'proposed' }) };
     },
     patch: edits.patch,
+    async verify(model, actor) {
+      if (!inForce.current().desired.models.some(({ name }) => name === model)) throw Object.assign(new Error(`there is no model ${model}`), { code: 'ModelUnknown' });
+      store.audit({ actor: actor.name, source: actor.source, address: actor.address ?? null, action: 'model.verify', target: model });
+      return supplies.verify(model);
+    },
+    async prune(actor) {
+      const removed = await supplies.prune(null);
+      for (const { name } of removed) store.audit({ actor: actor.name, source: actor.source, address: actor.address ?? null, action: 'model.prune', target: name });
+      return removed;
+    },
     async ask(request) {
       if (declaredOf(request.plugin) === null) throw Object.assign(new Error(`there is no plugin ${request.plugin}`), { code: 'PluginUnknown' });
       if (request.kind !== 'wake') {

@@ -169,7 +169,7 @@ export interface PlanFrame {
   revision: string;
   converged: boolean;
   actions: {
-    do: 'install' | 'download' | 'remove' | 'start' | 'stop' | 'restart' | 'configure' | 'wait';
+    do: 'install' | 'download' | 'remove' | 'prune' | 'start' | 'stop' | 'restart' | 'configure' | 'wait';
     unit: string;
     because: string;
   }[];

@@ -133,6 +133,8 @@ export function makeHouse(first: HouseSpec = {}): TestHouse {
       if (request.ifRevision !== null && request.ifRevision !== revisionOf(text)) return { ok: false, code: 'Stale', revision: revisionOf(text), base: request.ifRevision, yours: null, theirs: null };
       return { ok: true, revision: revisionOf(text), seq, changed: true, diff: '', plan: snapshot.plan, units: snapshot.plan.actions.map((action) => action.unit), problems: [] };
     },
+    verify: async () => ({ ok: true, sha256: 'a'.repeat(64), bytes: 5, verified: '2026-01-01T00:00:00.000Z' }),
+    prune: async () => [],
     async ask(request) {
       house.asks.push(request);
       answers.ask(request);

@@ -3,7 +3,8 @@ import { slotOf, unitOfModel, unitOfSlot } from './names.ts';
 import type { Fit } from './fit.ts';
 import { fitAll } from './room.ts';
 import { wantedPlugins, type Wish } from './wanted.ts';
-import type { Action, Desired, DesiredModel, DesiredPlugin, Drift, Monotonic_ms, Observed, ObservedModel, ObservedProcess, Plan } from './types.ts';
+import { sizeWords } from './units.ts';
+import type { Action, Desired, DesiredModel, DesiredPlugin, Drift, ExtraFile, Monotonic_ms, Observed, ObservedModel, ObservedProcess, Plan } from './types.ts';
 
 export type DiffInput = {
   readonly desired: Desired;
@@ -58,6 +59,7 @@ export function diff(input: DiffInput): Plan {
     for (const role of plugin.models) if (role.model !== null) modelsInUse.add(role.model);
   }
   for (const model of desired.models) diffModel(context, model, modelsInUse.has(model.name));
+  if (input.leaveUndeclared !== true) for (const extra of observed.extras) diffExtra(context, extra);
 
   const declared = new Set<string>();
   for (const plugin of desired.plugins) {
@@ -103,7 +105,17 @@ function diffModel(context: Context, model: DesiredModel, inUse: boolean): void 
   }
   if (model.state === 'ondemand' && !inUse) return;
   if (found?.sourceHash === model.sourceHash && found.phase === 'present') return;
-  drift(context, { kind: 'ModelMissing', unit, want: model.sourceText, have: modelHave(model, found) }, modelAction(context, model, found));
+  const kind = found?.sourceHash !== model.sourceHash ? 'ModelMissing' : found.damaged !== null ? 'ModelDamaged' : found.reason === 'Changed' ? 'ModelChanged' : 'ModelMissing';
+  drift(context, { kind, unit, want: model.sourceText, have: modelHave(model, found) }, modelAction(context, { model, found, kind }));
+}
+
+/** Told, and left alone: it may be declared again. `bkg model prune` removes it, and so does a policy of heal. */
+function diffExtra(context: Context, extra: ExtraFile): void {
+  const unit = `model-file/${extra.name}`;
+  const policy = context.desired.drift['ModelExtra'] ?? 'report';
+  if (policy === 'ignore') return;
+  context.drifts.push({ kind: 'ModelExtra', unit, want: 'no model that is declared', have: sizeWords(extra.bytes), policy });
+  if (policy === 'heal') context.actions.push({ do: 'prune', unit, because: 'no declared model uses it', drift: 'ModelExtra', file: extra.name });
 }
 
 function modelHave(model: DesiredModel, found: ObservedModel | undefined): string {
@@ -112,12 +124,12 @@ function modelHave(model: DesiredModel, found: ObservedModel | undefined): strin
   return found.phase === 'fetching' ? 'being fetched' : found.message;
 }
 
-function modelAction(context: Context, model: DesiredModel, found: ObservedModel | undefined): Action {
-  const base = { unit: unitOfModel(model.name), drift: 'ModelMissing' as const };
+function modelAction(context: Context, { model, found, kind }: { readonly model: DesiredModel; readonly found: ObservedModel | undefined; readonly kind: Drift['kind'] }): Action {
+  const base = { unit: unitOfModel(model.name), drift: kind };
   const fetchAgain: Action = { ...base, do: 'download', model, because: found === undefined ? 'it is not on this machine yet' : 'its source or hash changed' };
   if (found === undefined || found.sourceHash !== model.sourceHash) return fetchAgain;
   if (found.phase === 'fetching') return { ...base, do: 'wait', until: null, because: 'it is being fetched' };
-  if (found.retry !== null && found.retry <= context.now) return { ...fetchAgain, because: `the last try failed: ${found.message}` };
+  if (found.retry !== null && found.retry <= context.now) return { ...fetchAgain, because: kind === 'ModelMissing' ? `the last try failed: ${found.message}` : found.message };
   return { ...base, do: 'wait', until: found.retry, because: found.message };
 }
 

@@ -2,7 +2,7 @@
 import { specHashOf } from './diff.ts';
 import { slotOf, unitOfSlot } from './names.ts';
 import { isCrashLooping } from './settle.ts';
-import type { Action, Condition, Desired, DesiredModel, DesiredPlugin, History, Monotonic_ms, Observed, ObservedProcess, Plan, PluginStatus } from './types.ts';
+import type { Action, Condition, Desired, DesiredModel, DesiredPlugin, History, Monotonic_ms, Observed, ObservedModel, ObservedProcess, Plan, PluginStatus } from './types.ts';
 
 export type Finding = Omit<Condition, 'since' | 'revision'>;
 export type Explanation = { readonly status: PluginStatus; readonly conditions: readonly Finding[] };
@@ -32,6 +32,8 @@ function explainPlugin(input: ExplainInput, subject: Subject): Explanation {
   const conditions = [ready.condition, explainSync(action)];
   const stalled = ready.condition.reason === 'Stalled';
   if (history !== undefined && !stalled && isCrashLooping(history, input.now) && isOfSpec(input, { plugin, history })) conditions.push(explainLoop(history, ready.status === 'running'));
+  const damaged = explainDamage(input, plugin);
+  if (damaged !== null) conditions.push(damaged);
   const limits = process === undefined ? null : explainLimits(plugin, process);
   if (limits !== null) conditions.push(limits);
   return { status: ready.status, conditions };
@@ -109,13 +111,31 @@ function explainLimits(plugin: DesiredPlugin, process: ObservedProcess): Finding
   return { ...finding('LimitsEnforced', true, ['Enforced', `Its limits are kept by ${how}.`]) };
 }
 
-/** Model name → conditions. */
+/** What runs goes on with what it has loaded, and a new process takes the good bytes. */
+function explainDamage(input: ExplainInput, plugin: DesiredPlugin): Finding | null {
+  const bad = plugin.models.flatMap((role) => { const model = role.model === null ? undefined : input.observed.models[role.model]; return model?.damaged == null ? [] : [model]; })[0];
+  return bad === undefined ? null : finding('ModelsVerified', false, ['ModelDamaged', `Its model ${bad.name} is damaged: ${bad.damaged}. A new process starts as soon as good bytes are here.`]);
+}
+
+/** Of one model. */
 export function explainModel(input: ExplainInput, model: DesiredModel): readonly Finding[] {
   const found = input.observed.models[model.name];
   const current = found !== undefined && found.sourceHash === model.sourceHash ? found : undefined;
-  if (model.state === 'absent') return [finding('Available', false, ['Absent', 'It is declared absent.'])];
-  if (current?.phase === 'present') return [finding('Available', true, ['Present', 'Its bytes are here and verified.'])];
-  if (current?.phase === 'fetching') return [finding('Available', false, ['Fetching', `It is being fetched${progress(current)}.`])];
-  if (current?.phase === 'failed') return [finding('Available', false, [current.reason, `${current.message}${again(input, current.retry)}`])];
-  return [finding('Available', false, model.state === 'ondemand' ? ['OnDemand', 'It is fetched when first wanted.'] : ['Missing', 'It is not here yet.'])];
+  return [explainAvailable(input, model, current), ...(current === undefined ? [] : explainVerified(current))];
+}
+
+/** Whether all of its bytes are those that they should be, and when that was looked at. */
+function explainVerified(current: ObservedModel): readonly Finding[] {
+  if (current.damaged !== null) return [finding('Verified', false, ['Damaged', `${current.damaged}. ${current.phase === 'present' ? '' : 'It is brought anew.'}`.trim()])];
+  const checking = current.checking === null ? '' : ` It is being checked (${current.bytes === 0 ? 0 : Math.floor((100 * current.checking) / current.bytes)} %).`;
+  if (current.phase !== 'present') return [];
+  return [finding('Verified', true, ['Hashed', `${current.verified === null ? 'Its size and time are those of the file that was hashed.' : `All of its bytes were hashed at ${current.verified}.`}${checking}`])];
+}
+
+function explainAvailable(input: ExplainInput, model: DesiredModel, current: ObservedModel | undefined): Finding {
+  if (model.state === 'absent') return finding('Available', false, ['Absent', 'It is declared absent.']);
+  if (current?.phase === 'present') return finding('Available', true, ['Present', 'Its bytes are here and verified.']);
+  if (current?.phase === 'fetching') return finding('Available', false, ['Fetching', `It is being fetched${progress(current)}.`]);
+  if (current?.phase === 'failed') return finding('Available', false, [current.reason, `${current.message}${again(input, current.retry)}`]);
+  return finding('Available', false, model.state === 'ondemand' ? ['OnDemand', 'It is fetched when first wanted.'] : ['Missing', 'It is not here yet.']);
 }

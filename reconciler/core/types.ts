@@ -216,7 +216,16 @@ export type ObservedModel = {
   readonly retry: Monotonic_ms | null;
   /** What its file says of itself; null while nobody has looked. */
   readonly about: ModelFormat | null;
+  /** ISO time when all of its bytes were hashed last; null while they were not. */
+  readonly verified: string | null;
+  /** What was wrong with its bytes at the last check, until good ones are here. */
+  readonly damaged: string | null;
+  /** So many of its bytes have been hashed by the check under way; null while none is. */
+  readonly checking: number | null;
 };
+
+/** A file in the store that no declared model uses. */
+export type ExtraFile = { readonly name: string; readonly bytes: number };
 
 /** A one-time wish that is not declared state. */
 export type Ask = {
@@ -234,6 +243,7 @@ export type Observed = {
   readonly histories: Readonly<Record<string, History>>;
   readonly installs: Readonly<Record<string, ObservedInstall>>;
   readonly models: Readonly<Record<string, ObservedModel>>;
+  readonly extras: readonly ExtraFile[];
   readonly asks: readonly Ask[];
   readonly traffic: Readonly<Record<string, ObservedTraffic>>;
   /** Of the machine, or of the container that bkg is in. */
@@ -246,7 +256,7 @@ export type Drift = {
   readonly kind:
     | 'ConfigInvalid' | 'ConfigHeld' | 'FileMissing' | 'ServerChanged'
     | 'ProcessMissing' | 'ProcessUnwanted' | 'SpecChanged' | 'ConfigChanged' | 'RestartAsked' | 'StartTimeout' | 'LimitExceeded'
-    | 'LivenessLost' | 'InstallMissing' | 'ModelMissing' | 'ModelUnwanted' | 'Denied';
+    | 'LivenessLost' | 'InstallMissing' | 'ModelMissing' | 'ModelChanged' | 'ModelDamaged' | 'ModelUnwanted' | 'ModelExtra' | 'Denied';
   readonly unit: UnitId;
   readonly want: string;
   readonly have: string;
@@ -259,6 +269,7 @@ export type Action =
   | (Because & { readonly do: 'install'; readonly plugin: DesiredPlugin })
   | (Because & { readonly do: 'download'; readonly model: DesiredModel })
   | (Because & { readonly do: 'remove'; readonly model: string })
+  | (Because & { readonly do: 'prune'; readonly file: string })
   | (Because & { readonly do: 'start'; readonly slot: string; readonly plugin: DesiredPlugin; readonly specHash: string })
   | (Because & { readonly do: 'stop'; readonly incarnation: string; readonly plugin: DesiredPlugin | null; /** What it failed at, when it is ended for that. */ readonly failure: string | null })
   | (Because & { readonly do: 'configure'; readonly incarnation: string; readonly plugin: DesiredPlugin })

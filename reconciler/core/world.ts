@@ -10,7 +10,7 @@ export type World = { now: number; processes: ObservedProcess[]; histories: Reco
 export const emptyWorld = (): World => ({ now: 0, processes: [], histories: {}, installs: {}, models: {}, asks: [], traffic: {}, memory_bytes: 2 ** 40, born: 0 });
 
 export const observe = (world: World): Observed =>
-  ({ processes: world.processes, histories: world.histories, installs: world.installs, models: world.models, asks: world.asks, traffic: world.traffic, memory_bytes: world.memory_bytes });
+  ({ processes: world.processes, histories: world.histories, installs: world.installs, models: world.models, extras: [], asks: world.asks, traffic: world.traffic, memory_bytes: world.memory_bytes });
 
 /** Does what one action asks; slow things take until the next `pass`. */
 export function obey(world: World, action: Action): void {
@@ -18,6 +18,7 @@ export function obey(world: World, action: Action): void {
     case 'wait': return;
     case 'install': world.installs[action.plugin.package.contentHash] = { contentHash: action.plugin.package.contentHash, phase: 'installing', folder: null, message: '', failed: -1, retry: null }; return;
     case 'download': world.models[action.model.name] = modelOf(action.model, 'fetching'); return;
+    case 'prune': return;
     case 'remove': delete world.models[action.model]; return;
     case 'start': world.processes.push(processOf(world, action)); return;
     case 'configure': change(world, action.incarnation, { configHash: action.plugin.configHash }); return;
@@ -82,7 +83,7 @@ const change = (world: World, incarnation: string, part: Partial<ObservedProcess
 };
 
 export const modelOf = (model: DesiredModel, phase: ObservedModel['phase']): ObservedModel =>
-  ({ name: model.name, sourceHash: model.sourceHash, phase, path: null, sha256: null, bytes: 0, bytesTotal: null, message: '', reason: '', retry: null, about: null });
+  ({ name: model.name, sourceHash: model.sourceHash, phase, path: null, sha256: null, bytes: 0, bytesTotal: null, message: '', reason: '', retry: null, about: null, verified: null, damaged: null, checking: null });
 
 export function pluginOf(id: string, part: Partial<DesiredPlugin> = {}): DesiredPlugin {
   return {

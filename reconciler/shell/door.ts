@@ -1,7 +1,10 @@
 // The types of the door: what the api and the CLI see of the reconciler.
 import type { Logger } from 'pino';
 import type { ModelFormat } from '../core/format.ts';
-import type { Action, Capability, Condition, Desired, Drift, Json, JsonObject, Limits, PluginStatus, Problem, Serving } from '../core/types.ts';
+import type { Action, Capability, Condition, Desired, Drift, ExtraFile, Json, JsonObject, Limits, PluginStatus, Problem, Serving } from '../core/types.ts';
+import type { Verdict } from './supplies-checks.ts';
+
+export type { Verdict };
 
 /** Ports this bkg listens on; null until a listener stands. */
 export type Ports = { readonly web: number | null; readonly api: number | null; readonly bus: number | null };
@@ -57,6 +60,10 @@ export type ModelView = {
   readonly usedBy: readonly string[];
   /** What its file says of itself: format, architecture, quantisation, context length … Null until it is here. */
   readonly about: ModelFormat | null;
+  /** ISO time when all its bytes were hashed last. */
+  readonly verified: string | null;
+  /** Bytes that the check under way has hashed; null while none is. */
+  readonly checking: number | null;
   readonly conditions: readonly Condition[];
 };
 
@@ -259,6 +266,10 @@ export type Reconciler = {
   /** The plan as it stands, or the one a text would lead to. */
   plan(text?: string): Promise<{ readonly plan: PlanView; readonly problems: readonly Problem[]; readonly diff: string }>;
   patch(request: PatchRequest): Promise<PatchResult>;
+  /** Hashes all bytes of a model and compares: takes as long as reading the file. Throws ModelUnknown. */
+  verify(model: string, actor: Actor): Promise<Verdict>;
+  /** Removes files of the store that no declared model uses; never what bkg did not put there. */
+  prune(actor: Actor): Promise<readonly ExtraFile[]>;
   /** Returns the operation's id: ask-N. */
   ask(request: AskRequest): Promise<{ readonly operation: string }>;
   /** What `settled` is to be asked about an operation: `edit-N` or `ask-N`; null when there is none, it is long over, or a newer ask of the same kind has taken its place. */

@@ -56,6 +56,12 @@ export function remember(path: string, facts: Facts, hash: string): void {
   hashed.set(path, { stamp: facts.stamp, hash });
 }
 
+/** The next look hashes it anew, whatever its size and time say. */
+export const forget = (path: string): void => { hashed.delete(path); };
+
+/** Whether the bytes that were hashed still lie there, as far as size and time tell. */
+export const isSame = (was: { readonly bytes: number; readonly mtime_ms?: number }, facts: Facts | null): boolean => facts !== null && facts.isFile && facts.bytes === was.bytes && facts.mtime_ms === was.mtime_ms;
+
 export async function feed(path: string, hash: Hash, reading: Reading): Promise<Hash> {
   let bytes = 0;
   for await (const chunk of createReadStream(path, { highWaterMark: READ_BYTES, signal: reading.signal }) as AsyncIterable<Buffer>) {

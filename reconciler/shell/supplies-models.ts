@@ -1,13 +1,14 @@
 // The models here, on their way and failed; each fetch runs in the background for as long as its declaration stands.
 import { rm } from 'node:fs/promises';
 import { basename, join, sep } from 'node:path';
-import type { DesiredModel, ObservedModel } from '../core/types.ts';
+import type { DesiredModel, ExtraFile, ObservedModel } from '../core/types.ts';
 import { begin } from './begin.ts';
-import { lookAt, lookNow, type Facts } from './download-bytes.ts';
+import { isSame, lookAt, lookNow } from './download-bytes.ts';
 import { fetchModel } from './download.ts';
 import { inspect } from './format.ts';
 import { monotonic_ms } from './process.ts';
 import type { Pace, SuppliesOptions } from './supplies.ts';
+import { openChecks, type Verdict } from './supplies-checks.ts';
 
 /** A file of the owner's may appear at any moment, and a look costs nothing. */
 const LOOK_AGAIN_MS = 5_000;
@@ -32,15 +33,29 @@ export function openModels(options: ModelsOptions) {
       continue;
     }
     // An older bkg did not write down what it says of itself.
-    const known: ObservedModel = { ...model, about: model.about ?? null };
+    const known: ObservedModel = { ...model, about: model.about ?? null, verified: model.verified ?? null, damaged: null, checking: null };
     models.set(model.name, known);
     if (known.about === null) begin(() => lookInto(known), (error) => event('ModelsNotLookedAt', `model/${model.name}`, (error as Error).message));
   }
   signal.addEventListener('abort', () => { for (const one of fetching.values()) one.ended.abort(); }, { once: true });
 
   const note = (model: DesiredModel, state: Partial<ObservedModel> & Pick<ObservedModel, 'phase' | 'reason'>): void => {
-    models.set(model.name, { name: model.name, sourceHash: model.sourceHash, path: null, sha256: null, bytes: 0, bytesTotal: null, message: '', retry: null, about: null, ...state });
+    const last = models.get(model.name);
+    // Until good bytes are here it stays known that there were bad ones.
+    const damaged = state.phase === 'present' || last?.sourceHash !== model.sourceHash ? null : last.damaged;
+    models.set(model.name, { name: model.name, sourceHash: model.sourceHash, path: null, sha256: null, bytes: 0, bytesTotal: null, message: '', retry: null, about: null, verified: null, checking: null, damaged, ...state });
   };
+  const checks = openChecks({
+    folder, signal, models, pace, event,
+    set: (model) => {
+      models.set(model.name, model);
+      // How far a check has come is nothing to write down.
+      if (model.checking === null) options.store.saveModel(model);
+      poke();
+    },
+  });
+  /** By the newest file. */
+  let isDeclared: (name: string) => boolean = () => true;
 
   // ─── Fetching ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -83,7 +98,10 @@ export function openModels(options: ModelsOptions) {
     const inspected = await inspect(path, basename(path), own.ended.signal);
     if (!isWanted(model, own)) return;
     if (!inspected.ok) return failed(model, 'Invalid', inspected.message);
-    note(model, { phase: 'present', path, sha256, bytes, bytesTotal: bytes, mtime_ms, about: inspected.about, reason: 'Present' });
+    const was = models.get(model.name)?.damaged ?? null;
+    if (was !== null && (await checks.spoiledBy(path))) return failed(model, 'Damaged', was);
+    note(model, { phase: 'present', path, sha256, bytes, bytesTotal: bytes, mtime_ms, about: inspected.about, verified: new Date().toISOString(), reason: 'Present' });
+    if (was !== null) options.mended(model.name);
     before.delete(model.name);
     pace.succeeded(model.sourceHash);
     event('ModelPresent', `model/${model.name}`, `${bytes} bytes, sha256 ${sha256}`);
@@ -103,7 +121,8 @@ export function openModels(options: ModelsOptions) {
   }
 
   /** A model that is no longer declared is not fetched any further; what came of it stays for when it is declared again. */
-  function abandon(isDeclared: (name: string) => boolean): void {
+  function abandon(declared: (name: string) => boolean): void {
+    isDeclared = declared;
     for (const name of [...fetching.keys()].filter((one) => !isDeclared(one))) {
       endFetching(name);
       models.delete(name);
@@ -146,9 +165,10 @@ export function openModels(options: ModelsOptions) {
     // What cannot be told now (a network drive that is away) is no reason to fetch.
     const facts = await lookAt(model.path).catch(() => 'unknown' as const);
     if (facts === 'unknown' || isSame(model, facts) || models.get(model.name) !== model || signal.aborted) return;
-    models.delete(model.name);
+    const message = `${model.path} ${facts === null ? 'is no longer there' : 'is not the file that was verified'}`;
+    models.set(model.name, { ...model, phase: 'failed', reason: facts === null ? 'Vanished' : 'Changed', message, path: null, sha256: null, retry: monotonic_ms() });
     before.set(model.name, model);
-    event(facts === null ? 'ModelVanished' : 'ModelChanged', `model/${model.name}`, `${model.path} ${facts === null ? 'is no longer there' : 'is not the file that was verified'}`);
+    event(facts === null ? 'ModelVanished' : 'ModelChanged', `model/${model.name}`, message);
     poke();
   }
 
@@ -163,14 +183,23 @@ export function openModels(options: ModelsOptions) {
 
   /** Whether the files of present models are still those that were hashed: one stat each, made to be called each second. */
   function look(): void {
-    if (looking || signal.aborted) return;
+    if (signal.aborted) return;
+    checks.look(isDeclared);
+    if (looking) return;
     looking = true;
     const present = [...models.values()].filter((model): model is typeof model & { readonly path: string } => model.phase === 'present' && model.path !== null);
     begin(() => Promise.all(present.map(lookAtOne)).finally(() => { looking = false; }), (error) => event('ModelsNotLookedAt', 'models', (error as Error).message));
   }
 
-  return { fetch, drop, abandon, look, observed: (): Readonly<Record<string, ObservedModel>> => Object.fromEntries(models) };
-}
+  async function prune(only: string | null): Promise<readonly ExtraFile[]> {
+    const { removed, models: gone } = await checks.prune(isDeclared, only);
+    for (const name of gone) {
+      models.delete(name);
+      options.store.dropModel(name);
+    }
+    if (removed.length > 0) poke();
+    return removed;
+  }
 
-/** Whether the bytes that were hashed still lie there, as far as size and time tell. */
-const isSame = (model: ObservedModel, facts: Facts | null): boolean => facts !== null && facts.isFile && facts.bytes === model.bytes && facts.mtime_ms === model.mtime_ms;
+  return { fetch, drop, abandon, look, prune, verify: (name: string): Promise<Verdict> => checks.verify(name), extras: checks.extras, observed: (): Readonly<Record<string, ObservedModel>> => Object.fromEntries(models) };
+}

@@ -22,10 +22,10 @@ async function inPlace(body: (place: Place) => Promise<void>): Promise<void> {
   const root = mkdtempSync(join(tmpdir(), 'bkg-supplies-'));
   const store = openStore(join(root, 'bkg.db'), { bootId: 'boot', secrets: PLAIN });
   const opened: Supplies[] = [];
-  const [events, seen]: [string[], ObservedModel[]] = [[], []];
+  const [events, seen, mended]: [string[], ObservedModel[], string[]] = [[], [], []];
   const open = (more: Partial<SuppliesOptions> = {}): Supplies => {
     const supplies = openSupplies({
-      home: root, installs: join(root, 'installs'), env: {}, store, event: (reason, unit, message) => { events.push(`${reason} ${unit} ${message}`); },
+      home: root, installs: join(root, 'installs'), env: {}, store, mended: (name) => { mended.push(name); }, event: (reason, unit, message) => { events.push(`${reason} ${unit} ${message}`); },
       // Whoever looks after an event sees what is true then.
       poke: () => { seen.push(...Object.values(opened.at(-1)?.observedModels() ?? {})); }, ...more,
     });
@@ -178,7 +178,7 @@ test('a model that is no longer declared is not fetched any further', () => inPl
 test('a file of the owner\'s that changes or vanishes is noticed while bkg runs, and at its next start', () => inPlace(async (place) => {
   const path = join(place.root, 'm.gguf');
   const wanted = fileAt(path);
-  const gone = (): boolean => { place.supplies.look(); return place.model('m') === undefined; };
+  const gone = (): boolean => { place.supplies.look(); return ['Changed', 'Vanished'].includes(place.model('m')?.reason ?? ''); };
   const again = async (): Promise<string | null> => {
     place.supplies.fetch(wanted);
     await until('it is here', isPresent(place));
@@ -223,7 +223,7 @@ test('downloaded bytes with another time are verified again, not downloaded; tho
   await until('it is here again', isPresent(place));
   assert.is(asked.length, 1);
   rmSync(path);
-  await until('it is missed', () => { next.look(); return place.model('m') === undefined; });
+  await until('it is missed', () => { next.look(); return place.model('m')?.reason === 'Vanished'; });
   next.fetch(wanted);
   await until('it is here anew', isPresent(place));
   assert.is(asked.length, 2);

@@ -18,6 +18,8 @@ export type SuppliesOptions = {
   readonly store: Pick<Store, 'models' | 'saveModel' | 'dropModel'>;
   readonly poke: () => void;
   readonly event: (reason: string, unit: string, message: string) => void;
+  /** Good bytes have taken the place of damaged ones: what has loaded those begins anew. */
+  readonly mended: (model: string) => void;
 };
 
 export type Supplies = ReturnType<typeof openSupplies>;
@@ -36,6 +38,9 @@ export function openSupplies(options: SuppliesOptions) {
     look: models.look,
     observedInstalls: installs.observed,
     observedModels: models.observed,
+    extras: models.extras,
+    verify: models.verify,
+    prune: models.prune,
     /** Stops what is under way; a fetch resumes where it was. */
     close: (): void => { stopping.abort(); },
   };

@@ -1,0 +1,165 @@
+// Whether models' bytes are still those that were verified, hashed whole when somebody asks and by the calendar; and files in the store that no model uses.
+import { createHash } from 'node:crypto';
+import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { basename, join, sep } from 'node:path';
+import type { ExtraFile, ObservedModel } from '../core/types.ts';
+import { begin } from './begin.ts';
+import { feed, forget, isSame, lookAt } from './download-bytes.ts';
+import { inspect } from './format.ts';
+import { monotonic_ms } from './process.ts';
+import type { Pace } from './supplies.ts';
+
+/** Disks lose bits slowly, and to read everything takes a while. */
+const EVERY_MS = 30 * 24 * 3_600_000;
+/** Not while everything starts. */
+const FIRST_AFTER_MS = 10 * 60_000;
+/** The files of the store are listed this often. */
+const LIST_EVERY_MS = 60_000;
+/** A part of a download that nobody goes on with: whoever wanted it may come back tomorrow. */
+const PART_AGE_MS = 7 * 24 * 3_600_000;
+/** Of what was damaged the newest are kept, for whoever wants to know how. */
+const QUARANTINE_MAX = 3;
+/** What bkg itself puts into the folders of the store; all else there is somebody's, and never touched. */
+const KEPT_NAME = /^[0-9a-f]{64}(?:\.[a-z0-9]{1,20})?$/;
+const PART_NAME = /^[0-9a-f]{24}\.part(?:\.[a-z]+)?$/;
+
+export type Verdict =
+  | { readonly ok: true; readonly sha256: string; readonly bytes: number; readonly verified: string }
+  | { readonly ok: false; readonly reason: 'NotPresent' | 'Damaged'; readonly message: string };
+
+export type ChecksOptions = {
+  /** Of the store. */
+  readonly folder: string;
+  readonly signal: AbortSignal;
+  readonly models: ReadonlyMap<string, ObservedModel>;
+  /** Puts another state of a model in place of the one it has. */
+  readonly set: (model: ObservedModel) => void;
+  readonly pace: Pick<Pace, 'progress'>;
+  readonly event: (reason: string, unit: string, message: string) => void;
+};
+
+export function openChecks(o: ChecksOptions) {
+  const { folder, signal, models } = o;
+  const underWay = new Map<string, Promise<Verdict>>();
+  /** Files of the owner's that were found damaged: as they lie there, nobody takes them. */
+  const spoiled = new Map<string, string>();
+  let extras: readonly ExtraFile[] = [];
+  let listed_ms = -Infinity;
+  const opened_ms = monotonic_ms();
+
+  const withPath = (path: string): readonly ObservedModel[] => [...models.values()].filter((model) => model.path === path && model.phase === 'present');
+  const note = (path: string, part: Partial<ObservedModel>): void => { for (const model of withPath(path)) o.set({ ...model, ...part }); };
+
+  /** Joins a check that is under way. */
+  function verify(name: string): Promise<Verdict> {
+    const model = models.get(name);
+    if (model === undefined || model.phase !== 'present' || model.path === null) return Promise.resolve({ ok: false, reason: 'NotPresent', message: model?.message || 'its bytes are not here' });
+    const { path } = model;
+    const known = underWay.get(path);
+    if (known !== undefined) return known;
+    const mine = check({ ...model, path }).finally(() => {
+      underWay.delete(path);
+      note(path, { checking: null });
+    });
+    underWay.set(path, mine);
+    return mine;
+  }
+
+  async function check(model: ObservedModel & { readonly path: string }): Promise<Verdict> {
+    const { path, name } = model;
+    const moved: Verdict = { ok: false, reason: 'NotPresent', message: `${path} is not the file that was verified; it is looked at anew` };
+    const facts = await lookAt(path);
+    if (!isSame(model, facts)) return moved;
+    note(path, { checking: 0 });
+    const digest = (await feed(path, createHash('sha256'), { signal, onBytes: (bytes) => {
+      note(path, { checking: bytes });
+      o.pace.progress();
+    } })).digest('hex');
+    if ((await lookAt(path))?.stamp !== facts?.stamp) return moved;
+    const inspected = await inspect(path, basename(path), signal);
+    if (digest === model.sha256 && inspected.ok) {
+      const verified = new Date().toISOString();
+      note(path, { verified });
+      o.event('ModelVerified', `model/${name}`, `all ${model.bytes} bytes have the sha256 ${digest}`);
+      return { ok: true, sha256: digest, bytes: model.bytes, verified };
+    }
+    const message = digest === model.sha256 ? (inspected as { readonly message: string }).message : `the bytes of ${path} have changed although its date has not: their sha256 is ${digest}, it was ${model.sha256 ?? 'none'}`;
+    await spoil(path, facts?.stamp ?? '', message);
+    return { ok: false, reason: 'Damaged', message };
+  }
+
+  /** Its own bytes are put aside, so that good ones are brought; the owner's stay, and are taken again when they are written anew. */
+  async function spoil(path: string, stamp: string, message: string): Promise<void> {
+    forget(path);
+    const ours = path.startsWith(folder + sep);
+    if (ours) await putAside(path);
+    else spoiled.set(path, stamp);
+    for (const model of withPath(path)) {
+      o.set({ ...model, phase: 'failed', reason: 'Damaged', message, damaged: message, path: null, sha256: null, checking: null, verified: null, retry: monotonic_ms() });
+      o.event('ModelDamaged', `model/${model.name}`, `${message}. ${ours ? 'It is fetched again.' : 'Write the file anew.'}`);
+    }
+  }
+
+  async function putAside(path: string): Promise<void> {
+    const to = join(folder, 'quarantine');
+    await mkdir(to, { recursive: true, mode: 0o700 });
+    await rename(path, join(to, `${Date.now()}-${basename(path)}`));
+    const old = (await readdir(to)).filter((name) => /^\d{13}-/.test(name)).sort().slice(0, -QUARANTINE_MAX);
+    for (const name of old) await rm(join(to, name), { force: true });
+  }
+
+  // ─── Files that no model uses ────────────────────────────────────────────────────────────────────────────────────────
+
+  /** `isDeclared`: whose bytes stay. */
+  async function list(isDeclared: (name: string) => boolean): Promise<readonly ExtraFile[]> {
+    const used = new Set([...models.values()].filter((model) => isDeclared(model.name)).map((model) => model.path));
+    const found: ExtraFile[] = [];
+    for (const [below, isOurs] of [['sha256', (name: string) => KEPT_NAME.test(name)], ['partial', (name: string) => PART_NAME.test(name)]] as const) {
+      for (const name of await readdir(join(folder, below)).catch(() => [])) {
+        const path = join(folder, below, name);
+        const facts = isOurs(name) && !used.has(path) ? await stat(path).catch(() => null) : null;
+        if (facts === null || !facts.isFile() || (below === 'partial' && Date.now() - facts.mtimeMs < PART_AGE_MS)) continue;
+        found.push({ name: `${below}/${name}`, bytes: facts.size });
+      }
+    }
+    return found;
+  }
+
+  return {
+    verify,
+    /** Whether this file of the owner's is the damaged one yet. */
+    async spoiledBy(path: string): Promise<boolean> {
+      const stamp = spoiled.get(path);
+      if (stamp === undefined) return false;
+      if ((await lookAt(path))?.stamp === stamp) return true;
+      spoiled.delete(path);
+      return false;
+    },
+    extras: (): readonly ExtraFile[] => extras,
+    /** Lists the store now and then, and begins the check that is due longest. Made to be called each second. */
+    look(isDeclared: (name: string) => boolean): void {
+      const now = monotonic_ms();
+      if (signal.aborted) return;
+      if (now - listed_ms >= LIST_EVERY_MS) {
+        listed_ms = now;
+        begin(async () => { extras = await list(isDeclared); }, (error) => o.event('ModelsNotLookedAt', 'models', (error as Error).message));
+      }
+      if (underWay.size > 0 || now - opened_ms < FIRST_AFTER_MS) return;
+      const due = [...models.values()].filter((model) => model.phase === 'present' && Date.now() - Date.parse(model.verified ?? '1970-01-01') >= EVERY_MS).sort((one, other) => Date.parse(one.verified ?? '1970-01-01') - Date.parse(other.verified ?? '1970-01-01'))[0];
+      if (due !== undefined) begin(() => verify(due.name), (error) => { if (!signal.aborted) o.event('ModelNotVerified', `model/${due.name}`, (error as Error).message); });
+    },
+    /** Removes files that no declared model uses: all of them, or the one that is named. Only what bkg itself has put there. */
+    async prune(isDeclared: (name: string) => boolean, only: string | null): Promise<{ readonly removed: readonly ExtraFile[]; readonly models: readonly string[] }> {
+      const removed: ExtraFile[] = [];
+      for (const extra of await list(isDeclared)) {
+        if (only !== null && extra.name !== only) continue;
+        await rm(join(folder, extra.name), { force: true });
+        removed.push(extra);
+        o.event('ModelPruned', `model-file/${extra.name}`, `${extra.bytes} bytes that no declared model uses were removed`);
+      }
+      const gone = new Set(removed.map(({ name }) => join(folder, name)));
+      extras = extras.filter(({ name }) => !gone.has(join(folder, name)));
+      return { removed, models: [...models.values()].filter((model) => model.path !== null && gone.has(model.path)).map(({ name }) => name) };
+    },
+  };
+}
