@@ -91,7 +91,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
   const pluginEvent = (reason: string, plugin: string, message: string): void => events.add(reason, `plugin/${plugin}#0`, message);
   const declaredOf = (id: string): Desired['plugins'][number] | null => inForce.current().desired.plugins.find((plugin) => plugin.id === id) ?? null;
   const runtime = openLocal({ home, secrets, busUrl: () => (opened === null || ports.bus === null ? null : `http://${inUrl(busHost(opened.host))}:${ports.bus}`), store, traffic, poke: loop.poke, unrouted: loop.turn, broken, event: pluginEvent, declaredOf, random: Math.random });
-  const supplies = openSupplies({ home, installs: env['BKG_INSTALLS'] ?? join(home, 'plugins'), env, store, poke: loop.poke, event: events.add, mended });
+  const supplies = openSupplies({ home, installs: env['BKG_INSTALLS'] ?? join(home, 'plugins'), env, downloads: () => inForce.current().desired.downloads, store, poke: loop.poke, event: events.add, mended });
   /** Who has loaded bytes that were damaged gets a new process. */
   function mended(model: string): void {
     for (const process of runtime.observe()) {

@@ -38,6 +38,23 @@ export interface Declared {
     [k: string]: 'heal' | 'report' | 'ignore';
   };
   /**
+   * How models are fetched, and how often those that are here are checked.
+   */
+  downloads?: {
+    /**
+     * Parts of one file that come at once, where the server gives parts.
+     */
+    connections?: number;
+    /**
+     * Bytes a second that all downloads together may take, e.g. 10MiB. Absent: all there is.
+     */
+    bandwidth?: string;
+    /**
+     * How often all bytes of each model are hashed anew; 0s: only when somebody asks.
+     */
+    verifyEvery?: string;
+  };
+  /**
    * Models by name.
    */
   models?: {

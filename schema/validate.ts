@@ -26,6 +26,7 @@ export type FilledDeclared = Filled<Declared, 'drift' | 'users' | 'keys'> & {
     readonly ports: { readonly web: number; readonly api: number; readonly bus: number };
     readonly rateLimit: { readonly requestsPerMinute: number };
   };
+  readonly downloads: Filled<NonNullable<Declared['downloads']>, 'connections' | 'verifyEvery'>;
   readonly models: Readonly<Record<string, Filled<Model, 'state'>>>;
   readonly plugins: Readonly<Record<string, FilledPlugin>>;
 };

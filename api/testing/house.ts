@@ -94,7 +94,7 @@ function snapshotOf(spec: HouseSpec, text: string, seq: number): Snapshot {
   return {
     seq, at: '2026-01-01T00:00:00.000Z', file: { path: 'bkg.yaml', revision, inForce: revision, valid: true, problems: [] },
     desired: {
-      revision, drift: {}, memory_bytes: null, plugins: plugins.map(desiredPluginOf), models: [], users: spec.users ?? [], keys: spec.keys ?? [],
+      revision, drift: {}, memory_bytes: null, downloads: { connections: 4, bandwidth_bytes: null, verifyEvery_ms: 0 }, plugins: plugins.map(desiredPluginOf), models: [], users: spec.users ?? [], keys: spec.keys ?? [],
       server: { host: '127.0.0.1', names: [], ports: { web: 1, api: 2, bus: 3 }, tls: null, origins: [], rateLimit: { requestsPerMinute: spec.requestsPerMinute ?? 600 }, ...spec.server },
     },
     plugins: plugins.map(viewOf), routes: plugins.map(routeOf), models: spec.models ?? [],

@@ -10,8 +10,8 @@ import { checkAdmin, checkBound, checkEnded, checkKeys, checkScopes } from './re
 import { type Base, resolveModel } from './resolve-model.ts';
 import { resolvePlugin } from './resolve-plugin.ts';
 import { isOpenToAll, openToAll, serverOf } from './server.ts';
-import { parseSize_bytes } from './units.ts';
-import type { Desired, DesiredModel, DesiredPlugin, Json, JsonObject, Package, Problem } from './types.ts';
+import { parseDuration_ms, parseSize_bytes } from './units.ts';
+import type { Desired, DesiredModel, DesiredPlugin, Downloads, Json, JsonObject, Package, Problem } from './types.ts';
 
 export type ResolveInput = {
   /** The parsed file as typed: references still in it. */
@@ -109,10 +109,15 @@ export function resolve(input: ResolveInput): Resolved {
   const isOpen = isOpenToAll(server, people);
   // Of people who are declared wrong nobody knows whether they would do.
   if (isOpen && wrongServer.length === 0 && !problems.some((one) => one.severity === 'error' && /^\/(users|keys)(\/|$)/.test(one.pointer))) problems.push(openToAll());
-  const desired: Desired = { revision: input.revision, server, drift: filled.drift, memory_bytes: filled.memory === undefined ? null : parseSize_bytes(filled.memory), plugins, models, ...people };
+  const desired: Desired = { revision: input.revision, server, drift: filled.drift, memory_bytes: filled.memory === undefined ? null : parseSize_bytes(filled.memory), downloads: downloadsOf(broken.has('downloads') ? withDefaults({ version: 1 }) : filled), plugins, models, ...people };
   const faulty = damaged(problems.filter((one) => one.severity === 'error'));
   if (faulty.none) return { desired, sound: desired, told, problems };
   return { desired: null, told, sound: { ...desired, server: { ...server, host: isOpen || faulty.has('server', 'host') ? LOOPBACK : server.host }, plugins: plugins.filter((plugin) => !faulty.whole && !faulty.has('plugins', plugin.id)) }, problems };
+}
+
+function downloadsOf({ downloads }: FilledDeclared): Downloads {
+  const { connections, bandwidth, verifyEvery } = downloads;
+  return { connections, bandwidth_bytes: bandwidth === undefined ? null : parseSize_bytes(bandwidth), verifyEvery_ms: parseDuration_ms(verifyEvery) ?? 0 };
 }
 
 /** The sound ones; of sections that are none there is nobody. */

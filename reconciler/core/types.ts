@@ -112,6 +112,9 @@ export type DesiredModel = {
   readonly sourceHash: string;
 };
 
+/** `bandwidth_bytes`: a second, all downloads together; null: all there is. `verifyEvery_ms` 0: only when somebody asks. */
+export type Downloads = { readonly connections: number; readonly bandwidth_bytes: number | null; readonly verifyEvery_ms: number };
+
 /** Declared + manifests + defaults + references resolved. Pure function of its inputs, held in memory only. */
 export type Desired = {
   readonly revision: string;
@@ -119,6 +122,7 @@ export type Desired = {
   readonly drift: Readonly<Record<string, 'heal' | 'report' | 'ignore'>>;
   /** For models and plugins together; null: what the machine has. */
   readonly memory_bytes: number | null;
+  readonly downloads: Downloads;
   /** In file order. */
   readonly plugins: readonly DesiredPlugin[];
   readonly models: readonly DesiredModel[];

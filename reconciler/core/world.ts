@@ -98,4 +98,4 @@ export const modelNamed = (name: string, part: Partial<DesiredModel> = {}): Desi
   ({ name, source: { kind: 'file', path: `/${name}` }, sourceText: `file:/${name}`, sha256: null, state: 'present', sourceHash: `source-${name}`, ...part });
 
 export const desiredOf = (plugins: readonly DesiredPlugin[], models: readonly DesiredModel[] = []): Desired =>
-  ({ revision: 'r', server: { host: '127.0.0.1', names: [], ports: { web: 1, api: 2, bus: 3 }, tls: null, origins: [], rateLimit: { requestsPerMinute: 600 } }, drift: {}, memory_bytes: null, plugins, models, users: [], keys: [] });
+  ({ revision: 'r', server: { host: '127.0.0.1', names: [], ports: { web: 1, api: 2, bus: 3 }, tls: null, origins: [], rateLimit: { requestsPerMinute: 600 } }, drift: {}, memory_bytes: null, downloads: { connections: 4, bandwidth_bytes: null, verifyEvery_ms: 0 }, plugins, models, users: [], keys: [] });

@@ -29,7 +29,7 @@ async function inPlace(body: (place: Place) => Promise<void>): Promise<void> {
   });
   await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve); });
   const supplies = openSupplies({
-    home: root, installs: join(root, 'installs'), env: {}, store, poke: () => undefined, mended: (name) => { mended.push(name); },
+    home: root, installs: join(root, 'installs'), env: {}, downloads: () => ({ connections: 4, bandwidth_bytes: null, verifyEvery_ms: 0 }), store, poke: () => undefined, mended: (name) => { mended.push(name); },
     event: (reason, unit, message) => { events.push(`${reason} ${unit} ${message}`); },
   });
   try {

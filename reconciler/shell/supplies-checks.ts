@@ -9,8 +9,6 @@ import { inspect } from './format.ts';
 import { monotonic_ms } from './process.ts';
 import type { Pace } from './supplies.ts';
 
-/** Disks lose bits slowly, and to read everything takes a while. */
-const EVERY_MS = 30 * 24 * 3_600_000;
 /** Not while everything starts. */
 const FIRST_AFTER_MS = 10 * 60_000;
 /** The files of the store are listed this often. */
@@ -34,9 +32,14 @@ export type ChecksOptions = {
   readonly models: ReadonlyMap<string, ObservedModel>;
   /** Puts another state of a model in place of the one it has. */
   readonly set: (model: ObservedModel) => void;
+  /** How often each is hashed by the calendar; 0: never. */
+  readonly every_ms: () => number;
   readonly pace: Pick<Pace, 'progress'>;
   readonly event: (reason: string, unit: string, message: string) => void;
 };
+
+/** When it was hashed last, in milliseconds since 1970. */
+const checked = (model: ObservedModel): number => Date.parse(model.verified ?? '1970-01-01');
 
 export function openChecks(o: ChecksOptions) {
   const { folder, signal, models } = o;
@@ -145,7 +148,8 @@ export function openChecks(o: ChecksOptions) {
         begin(async () => { extras = await list(isDeclared); }, (error) => o.event('ModelsNotLookedAt', 'models', (error as Error).message));
       }
       if (underWay.size > 0 || now - opened_ms < FIRST_AFTER_MS) return;
-      const due = [...models.values()].filter((model) => model.phase === 'present' && Date.now() - Date.parse(model.verified ?? '1970-01-01') >= EVERY_MS).sort((one, other) => Date.parse(one.verified ?? '1970-01-01') - Date.parse(other.verified ?? '1970-01-01'))[0];
+      const every_ms = o.every_ms();
+      const due = every_ms === 0 ? undefined : [...models.values()].filter((model) => model.phase === 'present' && Date.now() - checked(model) >= every_ms).sort((one, other) => checked(one) - checked(other))[0];
       if (due !== undefined) begin(() => verify(due.name), (error) => { if (!signal.aborted) o.event('ModelNotVerified', `model/${due.name}`, (error as Error).message); });
     },
     /** Removes files that no declared model uses: all of them, or the one that is named. Only what bkg itself has put there. */

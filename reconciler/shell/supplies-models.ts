@@ -46,7 +46,7 @@ export function openModels(options: ModelsOptions) {
     models.set(model.name, { name: model.name, sourceHash: model.sourceHash, path: null, sha256: null, bytes: 0, bytesTotal: null, message: '', retry: null, about: null, verified: null, checking: null, damaged, ...state });
   };
   const checks = openChecks({
-    folder, signal, models, pace, event,
+    folder, signal, models, pace, event, every_ms: () => options.downloads().verifyEvery_ms,
     set: (model) => {
       models.set(model.name, model);
       // How far a check has come is nothing to write down.

@@ -25,7 +25,7 @@ async function inPlace(body: (place: Place) => Promise<void>): Promise<void> {
   const [events, seen, mended]: [string[], ObservedModel[], string[]] = [[], [], []];
   const open = (more: Partial<SuppliesOptions> = {}): Supplies => {
     const supplies = openSupplies({
-      home: root, installs: join(root, 'installs'), env: {}, store, mended: (name) => { mended.push(name); }, event: (reason, unit, message) => { events.push(`${reason} ${unit} ${message}`); },
+      home: root, installs: join(root, 'installs'), env: {}, downloads: () => ({ connections: 4, bandwidth_bytes: null, verifyEvery_ms: 0 }), store, mended: (name) => { mended.push(name); }, event: (reason, unit, message) => { events.push(`${reason} ${unit} ${message}`); },
       // Whoever looks after an event sees what is true then.
       poke: () => { seen.push(...Object.values(opened.at(-1)?.observedModels() ?? {})); }, ...more,
     });

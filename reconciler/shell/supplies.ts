@@ -1,4 +1,5 @@
 // What plugins need before they can start, brought here in the background: installs and model files.
+import type { Downloads } from '../core/types.ts';
 import { monotonic_ms } from './process.ts';
 import type { Store } from './store.ts';
 import { openInstalls } from './supplies-installs.ts';
@@ -15,6 +16,8 @@ export type SuppliesOptions = {
   /** Folder of finished installs; several homes may share one. */
   readonly installs: string;
   readonly env: Readonly<Record<string, string | undefined>>;
+  /** As declared now. */
+  readonly downloads: () => Downloads;
   readonly store: Pick<Store, 'models' | 'saveModel' | 'dropModel'>;
   readonly poke: () => void;
   readonly event: (reason: string, unit: string, message: string) => void;
