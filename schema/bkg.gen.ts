@@ -145,11 +145,17 @@ export interface Server {
  */
 export interface Model {
   /**
-   * Where it comes from: hf://org/repo/path@revision, https://…, file:path (relative to bkg.yaml) or bundled:path (relative to the installation).
+   * Where it comes from: hf://org/repo/path@revision, https://…, file:path (relative to bkg.yaml) or bundled:path (relative to the installation). A whole folder: hf://org/repo@revision, hf://org/repo/folder/@revision, https://…/ with `files`, or file:folder. The first of several shards stands for all of them.
    */
   source: string;
   /**
-   * What its bytes must hash to.
+   * Of a folder, the files that are wanted: on the hub patterns like *.safetensors, elsewhere names.
+   *
+   * @minItems 1
+   */
+  files?: string[];
+  /**
+   * What its bytes must hash to. Of several files: the sha256 of what `sha256sum` prints of them, ordered by name.
    */
   sha256?: string;
   /**

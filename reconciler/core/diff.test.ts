@@ -151,6 +151,18 @@ test('a model that goes missing under an unchanged plugin stops nothing', () => 
   assert.equal(actions(world, wanted), ['wait model/m']);
 });
 
+test('a model of another kind than its role wants starts nothing, and what runs goes on', () => {
+  const role = { role: 'chat', model: 'm', required: true, format: 'gguf' as const, serves: [] };
+  const wanted = desiredOf([pluginOf('a', { models: [role] })], [modelNamed('m')]);
+  const world = settledWorld(wanted);
+  world.models['m'] = { ...world.models['m']!, about: { format: 'other' } };
+  assert.equal(actions(world, wanted), [], 'nobody stops what answers');
+  world.processes = [];
+  const [wait] = diff({ desired: wanted, observed: observe(world), now: world.now }).actions;
+  assert.equal([wait?.do, wait?.because], ['wait', 'its model m is of another kind, and chat wants gguf; give it another one']);
+  assert.equal(actions(world, desiredOf([pluginOf('a', { models: [{ ...role, format: 'any' }] })], [modelNamed('m')])), ['start plugin/a#0']);
+});
+
 test('a restart ask replaces an older process once', () => {
   const wanted = desiredOf([pluginOf('a')]);
   const world = settledWorld(wanted);

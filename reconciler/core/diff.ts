@@ -238,7 +238,11 @@ function preparation(context: Draft, plugin: DesiredPlugin, kind: Drift['kind'])
     if (role.model === null) continue;
     const model = observed.models[role.model];
     const declared = context.desired.models.find((candidate) => candidate.name === role.model);
-    if (model?.phase === 'present' && model.sourceHash === declared?.sourceHash) continue;
+    if (model?.phase === 'present' && model.sourceHash === declared?.sourceHash) {
+      const is = model.about?.format ?? role.format;
+      if (role.format === 'any' || is === role.format) continue;
+      return { ...base, do: 'wait', until: null, because: `its model ${role.model} is ${is === 'other' ? 'of another kind' : is}, and ${role.role} wants ${role.format}; give it another one` };
+    }
     const have = model?.phase === 'failed' ? `could not be fetched: ${model.message}` : 'is not here yet';
     return { ...base, do: 'wait', until: null, because: `its model ${role.model} ${have}` };
   }

@@ -96,7 +96,7 @@ export function resolve(input: ResolveInput): Resolved {
   const told = done.value;
   if (!isObject(filled)) return { desired: null, sound: null, told, problems };
 
-  const models = broken.has('models') ? [] : modelsOf(input, filled, broken);
+  const models = broken.has('models') ? [] : modelsOf(input, filled, { broken, problems });
   const plugins = broken.has('plugins') ? [] : pluginsOf(input, filled, { broken, problems });
   const people = peopleOf(input, filled, broken);
   if (!broken.has('users') && !broken.has('keys')) problems.push(...checkKeys(people, filled), ...checkBound(people, plugins), ...checkEnded(people, input.now));
@@ -127,15 +127,19 @@ function peopleOf(input: ResolveInput, filled: FilledDeclared, broken: Sections)
   return resolvePeople({ users: sound('users', filled.users), keys: sound('keys', filled.keys) }, input.base);
 }
 
-function modelsOf(input: ResolveInput, filled: FilledDeclared, broken: Sections): readonly DesiredModel[] {
+function modelsOf(input: ResolveInput, filled: FilledDeclared, { broken, problems }: { readonly broken: Sections; readonly problems: Problem[] }): readonly DesiredModel[] {
   const typed = memberOf(input.declared, 'models');
   return Object.entries(filled.models).flatMap(([name, model]) => {
     if (broken.has('models', name)) return [];
     const source = memberOf(memberOf(typed, name), 'source');
     const desired = resolveModel({ name, model, typed: typeof source === 'string' ? source : model.source }, input.base, input.hash);
+    if (desired === null) problems.push(modelProblem(name, { code: 'FilesMissing', severity: 'error', message: `Model ${name}: its source is a folder, and a web server does not say what lies in it.`, hint: 'Name its files: files: [config.json, model.safetensors], or give the address of one file.' }));
+    else if (model.files !== undefined && desired.source.kind !== 'hub' && desired.source.kind !== 'list') problems.push(modelProblem(name, { code: 'FilesUnused', severity: 'warning', message: `Model ${name}: its source is one file or a folder that is taken whole, so \`files\` says nothing.`, hint: 'Remove `files`, or name a folder on the hub (hf://org/repo) or on a web server (https://…/).' }));
     return desired === null ? [] : [desired];
   });
 }
+
+const modelProblem = (name: string, said: Pick<Problem, 'code' | 'severity' | 'message' | 'hint'>): Problem => ({ ...said, pointer: pointerOf(['models', name, 'files']), line: null, column: null });
 
 function pluginsOf(
   input: ResolveInput,

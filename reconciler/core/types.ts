@@ -96,10 +96,18 @@ export type DesiredPlugin = {
   readonly configHash: string;
 };
 
-export type ModelSource =
+/** Of one file; `file` may be a folder of the owner's. */
+export type FileSource =
   | { readonly kind: 'file'; readonly path: string }
   | { readonly kind: 'http'; readonly url: string }
   | { readonly kind: 'hf'; readonly org: string; readonly repo: string; readonly path: string; readonly revision: string };
+
+export type ModelSource =
+  | FileSource
+  /** A model in several files whose names are known. */
+  | { readonly kind: 'list'; readonly files: readonly { readonly name: string; readonly source: FileSource }[] }
+  /** A folder on the hub, which says what lies in it; `folder` is empty for the whole repository. `files`: patterns of those that are taken. */
+  | { readonly kind: 'hub'; readonly org: string; readonly repo: string; readonly folder: string; readonly revision: string; readonly files: readonly string[] };
 
 export type DesiredModel = {
   readonly name: string;
@@ -209,11 +217,13 @@ export type ObservedModel = {
   readonly name: string;
   readonly sourceHash: string;
   readonly phase: 'fetching' | 'present' | 'failed';
+  /** What a plugin gets: its file, the first of its shards, or its folder. */
   readonly path: string | null;
+  /** Of one file its hash; of several that of the lines that sha256sum prints of them, by name. */
   readonly sha256: string | null;
   readonly bytes: number;
-  /** When its file was last changed, in the file system's own time: with `bytes` it tells that these are still the bytes that were hashed. */
-  readonly mtime_ms?: number;
+  /** Those that are here. */
+  readonly files: readonly ObservedFile[];
   readonly bytesTotal: number | null;
   readonly message: string;
   readonly reason: string;
@@ -226,6 +236,17 @@ export type ObservedModel = {
   readonly damaged: string | null;
   /** So many of its bytes have been hashed by the check under way; null while none is. */
   readonly checking: number | null;
+};
+
+/** One file of a model that is here. */
+export type ObservedFile = {
+  /** Within the model: `model.safetensors`, `tokenizer/vocab.json`. */
+  readonly name: string;
+  readonly path: string;
+  readonly sha256: string;
+  readonly bytes: number;
+  /** When it was last changed, in the file system's own time: with `bytes` it tells that these are still the bytes that were hashed. */
+  readonly mtime_ms: number;
 };
 
 /** A file in the store that no declared model uses. */

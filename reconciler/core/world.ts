@@ -83,7 +83,7 @@ const change = (world: World, incarnation: string, part: Partial<ObservedProcess
 };
 
 export const modelOf = (model: DesiredModel, phase: ObservedModel['phase']): ObservedModel =>
-  ({ name: model.name, sourceHash: model.sourceHash, phase, path: null, sha256: null, bytes: 0, bytesTotal: null, message: '', reason: '', retry: null, about: null, verified: null, damaged: null, checking: null });
+  ({ name: model.name, sourceHash: model.sourceHash, phase, path: null, sha256: null, bytes: 0, files: [], bytesTotal: null, message: '', reason: '', retry: null, about: null, verified: null, damaged: null, checking: null });
 
 export function pluginOf(id: string, part: Partial<DesiredPlugin> = {}): DesiredPlugin {
   return {

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { ModelSource } from '../core/types.ts';
+import type { FileSource } from '../core/types.ts';
 import { lookNow } from './download-bytes.ts';
 import { fetchModel, type Fetched } from './download.ts';
 
@@ -61,9 +61,9 @@ const end = (of: World): void => {
   rmSync(of.folder, { recursive: true, force: true });
 };
 
-const fetching = (of: World, source: ModelSource, more: { readonly sha256?: string | null; readonly had?: string; readonly folder?: string; readonly signal?: AbortSignal; readonly env?: Record<string, string>; readonly stall_ms?: number; readonly onProgress?: (bytes: number, total: number | null) => void } = {}): Promise<Fetched> =>
+const fetching = (of: World, source: FileSource, more: { readonly sha256?: string | null; readonly had?: string; readonly folder?: string; readonly signal?: AbortSignal; readonly env?: Record<string, string>; readonly stall_ms?: number; readonly onProgress?: (bytes: number, total: number | null) => void } = {}): Promise<Fetched> =>
   fetchModel({ source, sha256: null, folder: of.folder, env: {}, signal: new AbortController().signal, onProgress: () => undefined, ...more });
-const from = (of: World, name = 'm.gguf'): ModelSource => ({ kind: 'http', url: `http://127.0.0.1:${of.port}/${name}` });
+const from = (of: World, name = 'm.gguf'): FileSource => ({ kind: 'http', url: `http://127.0.0.1:${of.port}/${name}` });
 const reason = (fetched: Fetched): string => (fetched.ok ? 'ok' : fetched.reason);
 
 const download = suite('download');
@@ -239,7 +239,7 @@ download('a part that is the whole already is taken; one that is longer, or answ
 
 download('what cannot pass by itself is told from what can', async () => {
   const of = await world();
-  const transient = async (source: ModelSource, more = {}): Promise<boolean> => {
+  const transient = async (source: FileSource, more = {}): Promise<boolean> => {
     const result = await fetching(of, source, more);
     if (result.ok) throw new Error('it was to fail');
     return result.transient;
@@ -265,7 +265,7 @@ download('two models of one source share one download', async () => {
 download('the hash a hub tells is held against the bytes, and a known one is not fetched again', async () => {
   const of = await world();
   const env = { HF_ENDPOINT: `http://127.0.0.1:${of.port}` };
-  const source: ModelSource = { kind: 'hf', org: 'o', repo: 'r', path: 'm.gguf', revision: 'main' };
+  const source: FileSource = { kind: 'hf', org: 'o', repo: 'r', path: 'm.gguf', revision: 'main' };
   of.linked = 'c'.repeat(64);
   const wrong = await fetching(of, source, { env });
   assert.is(reason(wrong), 'HashMismatch');

@@ -2,7 +2,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import { mkdir, open, readFile, rename, rm, stat, statfs, writeFile } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
-import type { ModelSource } from '../core/types.ts';
+import type { FileSource } from '../core/types.ts';
 import { digestOf, feed, formatFault, lookAt, remember } from './download-bytes.ts';
 import { get, openWire, STALL_MS, type Answer, type Part, type Target, type Wire } from './download-http.ts';
 import { sha256 as hashText } from './secrets.ts';
@@ -12,7 +12,7 @@ const DISK_RESERVE_BYTES = 256 * 1024 * 1024;
 const HUB = 'https://huggingface.co';
 
 export type FetchOrder = {
-  readonly source: ModelSource;
+  readonly source: FileSource;
   /** What the bytes must hash to; null = whatever comes is taken and its hash noted. */
   readonly sha256: string | null;
   /** What they hashed to when they were here last: bytes in the store that still do need not come again. */
@@ -129,7 +129,7 @@ async function stored(order: FetchOrder, hash: string, name: string): Promise<Fe
   return digest === hash ? { ok: true, path, sha256: hash, bytes: facts.bytes, mtime_ms: facts.mtime_ms } : null;
 }
 
-function targetOf(order: FetchOrder, source: Exclude<ModelSource, { kind: 'file' }>): Target {
+function targetOf(order: FetchOrder, source: Exclude<FileSource, { kind: 'file' }>): Target {
   if (source.kind === 'http') {
     const url = new URL(source.url);
     const user = url.username === '' ? null : `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;

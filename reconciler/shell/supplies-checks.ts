@@ -2,11 +2,12 @@
 import { createHash } from 'node:crypto';
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, join, sep } from 'node:path';
-import type { ExtraFile, ObservedModel } from '../core/types.ts';
+import type { ExtraFile, ObservedFile, ObservedModel } from '../core/types.ts';
 import { begin } from './begin.ts';
 import { feed, forget, isSame, lookAt } from './download-bytes.ts';
 import { inspect } from './format.ts';
 import { monotonic_ms } from './process.ts';
+import { folderOf } from './model-files.ts';
 import type { Pace } from './supplies.ts';
 
 /** Not while everything starts. */
@@ -19,11 +20,14 @@ const PART_AGE_MS = 7 * 24 * 3_600_000;
 const QUARANTINE_MAX = 3;
 /** What bkg itself puts into the folders of the store; all else there is somebody's, and never touched. */
 const KEPT_NAME = /^[0-9a-f]{64}(?:\.[a-z0-9]{1,20})?$/;
+const FOLDER_NAME = /^[0-9a-f]{64}(?:\.new)?$/;
 const PART_NAME = /^[0-9a-f]{24}\.part(?:\.[a-z]+)?$/;
 
 export type Verdict =
   | { readonly ok: true; readonly sha256: string; readonly bytes: number; readonly verified: string }
   | { readonly ok: false; readonly reason: 'NotPresent' | 'Damaged'; readonly message: string };
+
+type Damage = { readonly stamp: string; readonly message: string };
 
 export type ChecksOptions = {
   /** Of the store. */
@@ -53,7 +57,7 @@ export function openChecks(o: ChecksOptions) {
   const withPath = (path: string): readonly ObservedModel[] => [...models.values()].filter((model) => model.path === path && model.phase === 'present');
   const note = (path: string, part: Partial<ObservedModel>): void => { for (const model of withPath(path)) o.set({ ...model, ...part }); };
 
-  /** Joins a check that is under way. */
+  /** Joins a check that is under way. By the path of the whole: several models may share it. */
   function verify(name: string): Promise<Verdict> {
     const model = models.get(name);
     if (model === undefined || model.phase !== 'present' || model.path === null) return Promise.resolve({ ok: false, reason: 'NotPresent', message: model?.message || 'its bytes are not here' });
@@ -70,35 +74,47 @@ export function openChecks(o: ChecksOptions) {
 
   async function check(model: ObservedModel & { readonly path: string }): Promise<Verdict> {
     const { path, name } = model;
-    const moved: Verdict = { ok: false, reason: 'NotPresent', message: `${path} is not the file that was verified; it is looked at anew` };
-    const facts = await lookAt(path);
-    if (!isSame(model, facts)) return moved;
     note(path, { checking: 0 });
-    const digest = (await feed(path, createHash('sha256'), { signal, onBytes: (bytes) => {
-      note(path, { checking: bytes });
-      o.pace.progress();
-    } })).digest('hex');
-    if ((await lookAt(path))?.stamp !== facts?.stamp) return moved;
-    const inspected = await inspect(path, basename(path), signal);
-    if (digest === model.sha256 && inspected.ok) {
-      const verified = new Date().toISOString();
-      note(path, { verified });
-      o.event('ModelVerified', `model/${name}`, `all ${model.bytes} bytes have the sha256 ${digest}`);
-      return { ok: true, sha256: digest, bytes: model.bytes, verified };
+    let done = 0;
+    for (const file of model.files) {
+      const told = await checkFile(file, (bytes) => {
+        note(path, { checking: done + bytes });
+        o.pace.progress();
+      });
+      if (told === 'moved') return { ok: false, reason: 'NotPresent', message: `${file.path} is not the file that was verified; it is looked at anew` };
+      if (told !== null) {
+        await spoil(file, told);
+        return { ok: false, reason: 'Damaged', message: told.message };
+      }
+      done += file.bytes;
     }
-    const message = digest === model.sha256 ? (inspected as { readonly message: string }).message : `the bytes of ${path} have changed although its date has not: their sha256 is ${digest}, it was ${model.sha256 ?? 'none'}`;
-    await spoil(path, facts?.stamp ?? '', message);
-    return { ok: false, reason: 'Damaged', message };
+    const verified = new Date().toISOString();
+    note(path, { verified });
+    o.event('ModelVerified', `model/${name}`, `all ${model.bytes} bytes have the sha256 ${model.sha256 ?? ''}`);
+    return { ok: true, sha256: model.sha256 ?? '', bytes: model.bytes, verified };
+  }
+
+  /** Null when it is well. */
+  async function checkFile(file: ObservedFile, onBytes: (bytes: number) => void): Promise<Damage | 'moved' | null> {
+    const facts = await lookAt(file.path);
+    if (facts === null || !isSame(file, facts)) return 'moved';
+    const digest = (await feed(file.path, createHash('sha256'), { signal, onBytes })).digest('hex');
+    if ((await lookAt(file.path))?.stamp !== facts.stamp) return 'moved';
+    if (digest !== file.sha256) return { stamp: facts.stamp, message: `the bytes of ${file.path} have changed although its date has not: their sha256 is ${digest}, it was ${file.sha256}` };
+    const inspected = await inspect(file.path, file.name, signal);
+    return inspected.ok ? null : { stamp: facts.stamp, message: inspected.message };
   }
 
   /** Its own bytes are put aside, so that good ones are brought; the owner's stay, and are taken again when they are written anew. */
-  async function spoil(path: string, stamp: string, message: string): Promise<void> {
+  async function spoil({ path }: ObservedFile, { stamp, message }: Damage): Promise<void> {
     forget(path);
     const ours = path.startsWith(folder + sep);
     if (ours) await putAside(path);
     else spoiled.set(path, stamp);
-    for (const model of withPath(path)) {
-      o.set({ ...model, phase: 'failed', reason: 'Damaged', message, damaged: message, path: null, sha256: null, checking: null, verified: null, retry: monotonic_ms() });
+    for (const model of [...models.values()].filter((one) => one.phase === 'present' && one.files.some((file) => file.path === path))) {
+      // A folder of links holds the damaged bytes under another name.
+      if (model.path !== null && model.path.startsWith(join(folder, 'folders') + sep)) await rm(folderOf(model), { recursive: true, force: true });
+      o.set({ ...model, files: [], phase: 'failed', reason: 'Damaged', message, damaged: message, path: null, sha256: null, checking: null, verified: null, retry: monotonic_ms() });
       o.event('ModelDamaged', `model/${model.name}`, `${message}. ${ours ? 'It is fetched again.' : 'Write the file anew.'}`);
     }
   }
@@ -115,14 +131,16 @@ export function openChecks(o: ChecksOptions) {
 
   /** `isDeclared`: whose bytes stay. */
   async function list(isDeclared: (name: string) => boolean): Promise<readonly ExtraFile[]> {
-    const used = new Set([...models.values()].filter((model) => isDeclared(model.name)).map((model) => model.path));
+    const used = new Set([...models.values()].filter((model) => isDeclared(model.name)).flatMap((model) => [folderOf(model), ...model.files.map(({ path }) => path)]));
     const found: ExtraFile[] = [];
-    for (const [below, isOurs] of [['sha256', (name: string) => KEPT_NAME.test(name)], ['partial', (name: string) => PART_NAME.test(name)]] as const) {
+    // Folders of links come first: as long as one is there the bytes are.
+    for (const [below, ours] of [['folders', FOLDER_NAME], ['sha256', KEPT_NAME], ['partial', PART_NAME]] as const) {
       for (const name of await readdir(join(folder, below)).catch(() => [])) {
         const path = join(folder, below, name);
-        const facts = isOurs(name) && !used.has(path) ? await stat(path).catch(() => null) : null;
-        if (facts === null || !facts.isFile() || (below === 'partial' && Date.now() - facts.mtimeMs < PART_AGE_MS)) continue;
-        found.push({ name: `${below}/${name}`, bytes: facts.size });
+        const facts = ours.test(name) && !used.has(path) ? await stat(path).catch(() => null) : null;
+        if (facts === null || facts.isDirectory() !== (below === 'folders') || (below === 'partial' && Date.now() - facts.mtimeMs < PART_AGE_MS)) continue;
+        // Its bytes are those of the files it links to.
+        found.push({ name: `${below}/${name}`, bytes: below === 'folders' ? 0 : facts.size });
       }
     }
     return found;
@@ -130,12 +148,14 @@ export function openChecks(o: ChecksOptions) {
 
   return {
     verify,
-    /** Whether this file of the owner's is the damaged one yet. */
-    async spoiledBy(path: string): Promise<boolean> {
-      const stamp = spoiled.get(path);
-      if (stamp === undefined) return false;
-      if ((await lookAt(path))?.stamp === stamp) return true;
-      spoiled.delete(path);
+    /** Whether one of these files of the owner's is the damaged one yet. */
+    async isSpoiled(files: readonly ObservedFile[]): Promise<boolean> {
+      for (const { path } of files) {
+        const stamp = spoiled.get(path);
+        if (stamp === undefined) continue;
+        if ((await lookAt(path))?.stamp === stamp) return true;
+        spoiled.delete(path);
+      }
       return false;
     },
     extras: (): readonly ExtraFile[] => extras,
@@ -157,13 +177,13 @@ export function openChecks(o: ChecksOptions) {
       const removed: ExtraFile[] = [];
       for (const extra of await list(isDeclared)) {
         if (only !== null && extra.name !== only) continue;
-        await rm(join(folder, extra.name), { force: true });
+        await rm(join(folder, extra.name), { recursive: true, force: true });
         removed.push(extra);
         o.event('ModelPruned', `model-file/${extra.name}`, `${extra.bytes} bytes that no declared model uses were removed`);
       }
       const gone = new Set(removed.map(({ name }) => join(folder, name)));
       extras = extras.filter(({ name }) => !gone.has(join(folder, name)));
-      return { removed, models: [...models.values()].filter((model) => model.path !== null && gone.has(model.path)).map(({ name }) => name) };
+      return { removed, models: [...models.values()].filter((model) => model.files.some(({ path }) => gone.has(path))).map(({ name }) => name) };
     },
   };
 }

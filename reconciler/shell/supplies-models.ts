@@ -1,11 +1,10 @@
 // The models here, on their way and failed; each fetch runs in the background for as long as its declaration stands.
 import { rm } from 'node:fs/promises';
 import { basename, join, sep } from 'node:path';
-import type { DesiredModel, ExtraFile, ObservedModel } from '../core/types.ts';
+import type { DesiredModel, ExtraFile, ObservedFile, ObservedModel } from '../core/types.ts';
 import { begin } from './begin.ts';
-import { isSame, lookAt, lookNow } from './download-bytes.ts';
-import { fetchModel } from './download.ts';
-import { inspect } from './format.ts';
+import { isSame, lookAt, lookNow, type Facts } from './download-bytes.ts';
+import { fetchWhole, folderOf, formatOf } from './model-files.ts';
 import { monotonic_ms } from './process.ts';
 import type { Pace, SuppliesOptions } from './supplies.ts';
 import { openChecks, type Verdict } from './supplies-checks.ts';
@@ -28,12 +27,12 @@ export function openModels(options: ModelsOptions) {
   let looking = false;
   for (const model of options.store.models()) {
     if (model.phase !== 'present' || model.path === null) continue;
-    if (!isSame(model, lookNow(model.path))) {
-      before.set(model.name, model);
+    // An older bkg wrote down less.
+    const known: ObservedModel = { ...model, files: model.files ?? oneFile(model), about: model.about ?? null, verified: model.verified ?? null, damaged: null, checking: null };
+    if (!known.files.every((file) => isSame(file, lookNow(file.path)))) {
+      before.set(model.name, known);
       continue;
     }
-    // An older bkg did not write down what it says of itself.
-    const known: ObservedModel = { ...model, about: model.about ?? null, verified: model.verified ?? null, damaged: null, checking: null };
     models.set(model.name, known);
     if (known.about === null) begin(() => lookInto(known), (error) => event('ModelsNotLookedAt', `model/${model.name}`, (error as Error).message));
   }
@@ -43,7 +42,7 @@ export function openModels(options: ModelsOptions) {
     const last = models.get(model.name);
     // Until good bytes are here it stays known that there were bad ones.
     const damaged = state.phase === 'present' || last?.sourceHash !== model.sourceHash ? null : last.damaged;
-    models.set(model.name, { name: model.name, sourceHash: model.sourceHash, path: null, sha256: null, bytes: 0, bytesTotal: null, message: '', retry: null, about: null, verified: null, checking: null, damaged, ...state });
+    models.set(model.name, { name: model.name, sourceHash: model.sourceHash, path: null, sha256: null, bytes: 0, files: [], bytesTotal: null, message: '', retry: null, about: null, verified: null, checking: null, damaged, ...state });
   };
   const checks = openChecks({
     folder, signal, models, pace, event, every_ms: () => options.downloads().verifyEvery_ms,
@@ -84,8 +83,8 @@ export function openModels(options: ModelsOptions) {
   async function run(model: DesiredModel, own: Fetching): Promise<void> {
     if (model.source.kind !== 'file') event('ModelFetching', `model/${model.name}`, model.sourceText);
     const last = before.get(model.name);
-    const result = await fetchModel({
-      source: model.source, sha256: model.sha256, had: last?.sourceHash === model.sourceHash ? last.sha256 : null, folder, env: options.env, signal: own.ended.signal,
+    const result = await fetchWhole({
+      source: model.source, sha256: model.sha256, had: last?.sourceHash === model.sourceHash ? last.files : [], folder, env: options.env, signal: own.ended.signal,
       onProgress: (bytes, bytesTotal) => {
         if (!isWanted(model, own)) return;
         note(model, { phase: 'fetching', bytes, bytesTotal, reason: 'Fetching' });
@@ -94,13 +93,10 @@ export function openModels(options: ModelsOptions) {
     });
     if (!isWanted(model, own)) return;
     if (!result.ok) return failed(model, result.reason, result.message);
-    const { path, sha256, bytes, mtime_ms } = result;
-    const inspected = await inspect(path, basename(path), own.ended.signal);
-    if (!isWanted(model, own)) return;
-    if (!inspected.ok) return failed(model, 'Invalid', inspected.message);
+    const { path, sha256, bytes, files, about } = result;
     const was = models.get(model.name)?.damaged ?? null;
-    if (was !== null && (await checks.spoiledBy(path))) return failed(model, 'Damaged', was);
-    note(model, { phase: 'present', path, sha256, bytes, bytesTotal: bytes, mtime_ms, about: inspected.about, verified: new Date().toISOString(), reason: 'Present' });
+    if (was !== null && (await checks.isSpoiled(files))) return failed(model, 'Damaged', was);
+    note(model, { phase: 'present', path, sha256, bytes, bytesTotal: bytes, files, about, verified: new Date().toISOString(), reason: 'Present' });
     if (was !== null) options.mended(model.name);
     before.delete(model.name);
     pace.succeeded(model.sourceHash);
@@ -134,12 +130,15 @@ export function openModels(options: ModelsOptions) {
 
   async function remove(name: string, model: ObservedModel): Promise<void> {
     const shared = [...models.values()].some((other) => other.path === model.path);
-    const ours = model.path !== null && !shared && model.path.startsWith(folder + sep) ? model.path : null;
-    if (ours !== null) await rm(ours, { force: true });
+    const used = new Set([...models.values()].flatMap((other) => other.files.map(({ path }) => path)));
+    const ours = model.files.filter(({ path }) => path.startsWith(folder + sep) && !used.has(path)).map(({ path }) => path);
+    // The folder of links first: what is left half must not be taken for a whole one.
+    if (!shared && model.path?.startsWith(join(folder, 'folders') + sep) === true) await rm(folderOf(model), { recursive: true, force: true });
+    for (const path of ours) await rm(path, { force: true });
     // Only now: a bkg that ends before this finds the row at its next start, and removes the bytes.
     if (signal.aborted) return;
     if (!models.has(name)) options.store.dropModel(name);
-    event('ModelRemoved', `model/${name}`, ours === null ? 'it is no longer used; no bytes were its own' : 'its bytes were removed');
+    event('ModelRemoved', `model/${name}`, ours.length === 0 ? 'it is no longer used; no bytes were its own' : 'its bytes were removed');
     poke();
   }
 
@@ -161,21 +160,28 @@ export function openModels(options: ModelsOptions) {
 
   // ─── Looking ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  async function lookAtOne(model: ObservedModel & { readonly path: string }): Promise<void> {
-    // What cannot be told now (a network drive that is away) is no reason to fetch.
-    const facts = await lookAt(model.path).catch(() => 'unknown' as const);
-    if (facts === 'unknown' || isSame(model, facts) || models.get(model.name) !== model || signal.aborted) return;
-    const message = `${model.path} ${facts === null ? 'is no longer there' : 'is not the file that was verified'}`;
-    models.set(model.name, { ...model, phase: 'failed', reason: facts === null ? 'Vanished' : 'Changed', message, path: null, sha256: null, retry: monotonic_ms() });
+  async function lookAtOne(model: ObservedModel): Promise<void> {
+    for (const file of model.files) {
+      // What cannot be told now (a network drive that is away) is no reason to fetch.
+      const facts = await lookAt(file.path).catch(() => 'unknown' as const);
+      if (facts === 'unknown' || isSame(file, facts)) continue;
+      if (models.get(model.name) === model && !signal.aborted) lost(model, { path: file.path, facts });
+      return;
+    }
+  }
+
+  function lost(model: ObservedModel, { path, facts }: { readonly path: string; readonly facts: Facts | null }): void {
+    const message = `${path} ${facts === null ? 'is no longer there' : 'is not the file that was verified'}`;
+    models.set(model.name, { ...model, phase: 'failed', reason: facts === null ? 'Vanished' : 'Changed', message, path: null, sha256: null, files: [], retry: monotonic_ms() });
     before.set(model.name, model);
     event(facts === null ? 'ModelVanished' : 'ModelChanged', `model/${model.name}`, message);
     poke();
   }
 
   async function lookInto(model: ObservedModel): Promise<void> {
-    const inspected = await inspect(model.path ?? '', basename(model.path ?? ''), signal);
-    if (!inspected.ok || models.get(model.name) !== model) return;
-    const now = { ...model, about: inspected.about };
+    const found = await formatOf(model.files, signal);
+    if (!found.ok || models.get(model.name) !== model) return;
+    const now = { ...model, about: found.about };
     models.set(model.name, now);
     options.store.saveModel(now);
     poke();
@@ -187,7 +193,7 @@ export function openModels(options: ModelsOptions) {
     checks.look(isDeclared);
     if (looking) return;
     looking = true;
-    const present = [...models.values()].filter((model): model is typeof model & { readonly path: string } => model.phase === 'present' && model.path !== null);
+    const present = [...models.values()].filter((model) => model.phase === 'present');
     begin(() => Promise.all(present.map(lookAtOne)).finally(() => { looking = false; }), (error) => event('ModelsNotLookedAt', 'models', (error as Error).message));
   }
 
@@ -202,4 +208,10 @@ export function openModels(options: ModelsOptions) {
   }
 
   return { fetch, drop, abandon, look, prune, verify: (name: string): Promise<Verdict> => checks.verify(name), extras: checks.extras, observed: (): Readonly<Record<string, ObservedModel>> => Object.fromEntries(models) };
+}
+
+/** Of a model that was written down when a model was one file. */
+function oneFile(model: ObservedModel & { readonly mtime_ms?: number }): readonly ObservedFile[] {
+  const { path, sha256, bytes, mtime_ms = 0 } = model;
+  return path === null || sha256 === null ? [] : [{ name: basename(path), path, sha256, bytes, mtime_ms }];
 }
