@@ -95,18 +95,24 @@ async function refusalOf(call: Call, { result, read, root }: Refused): Promise<P
   }
 }
 
-/** Commits with `?dryRun=`, `?wait=converged&timeout=` and answers `{revision, operation, plan, …}`. */
-export async function commitAndAnswer(call: Call, edit: Edit): Promise<Answer> {
-  const dryRun = flagOf(call.query, 'dryRun');
+/** How long `?wait=converged&timeout=` waits; null without it. */
+export function waitOf(call: Call): number | null {
   const wait = call.query.get('wait');
   if (wait !== null && wait !== 'converged') throw failure({ status: 400, code: 'BadQuery', detail: `?wait= knows only converged, not ${JSON.stringify(wait)}.` });
   const timeout_ms = durationOf(call.query, 'timeout', { otherwise_ms: WAIT_MS, max_ms: WAIT_MAX_MS });
+  return wait === null ? null : timeout_ms;
+}
+
+/** Commits with `?dryRun=`, `?wait=converged&timeout=` and answers `{revision, operation, plan, …}`. */
+export async function commitAndAnswer(call: Call, edit: Edit): Promise<Answer> {
+  const dryRun = flagOf(call.query, 'dryRun');
+  const timeout_ms = waitOf(call);
   const done = await commit(call, edit, dryRun);
   const body = {
     revision: done.revision, operation: dryRun ? null : `edit-${done.seq}`, plan: done.plan, changed: done.changed, dryRun, diff: done.shown, problems: done.problems,
   };
   const headers = dryRun ? {} : { etag: etagOf(done.revision) };
-  if (dryRun || wait === null) return json(body, { headers });
+  if (dryRun || timeout_ms === null) return json(body, { headers });
   // An empty list of units would mean all of them, also those this edit has nothing to do with.
   const { units } = done;
   if (units.length === 0) return json({ ...body, outcome: 'converged', message: 'No process had to change.' }, { headers });

@@ -36,6 +36,10 @@ export function telemetryFrame(plugin: PluginView): TelemetryFrame {
 export const modelFrame = (model: ModelView): ModelFrame =>
   ({ topic: 'models', id: model.id, phase: model.phase, bytes: model.bytes, bytesTotal: model.bytesTotal, message: model.conditions[0]?.message ?? null });
 
+/** For a model that has left the file. */
+export const goneModelFrame = (id: string): ModelFrame =>
+  ({ topic: 'models', id, phase: 'absent', bytes: 0, bytesTotal: null, message: 'It is no longer declared.' });
+
 export const planFrame = (plan: PlanView): PlanFrame =>
   ({ topic: 'plan', revision: plan.revision, converged: plan.converged, actions: plan.actions.map((action) => ({ ...action })) });
 

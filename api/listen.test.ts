@@ -79,7 +79,7 @@ test('the document lists every route, older names too', async () => {
   for (const wanted of [
     'get /health', 'get /health/live', 'get /health/ready', 'get /metrics', 'get /openapi.json', 'get /api/schema', 'get /api/plan', 'get /api/drift', 'get /api/status', 'get /api/events', 'get /api/history',
     'get /api/config', 'patch /api/config', 'put /api/config', 'delete /api/config/{pointer}', 'get /api/plugins', 'post /api/plugins/{id}/start', 'post /api/plugins/{id}/stop', 'post /api/plugins/{id}/restart',
-    'get /api/plugins/{id}/logs', 'post /api/plugins/{id}/config', 'post /api/plugins/{id}/invoke', 'get /api/models', 'get /api/models/{id}', 'post /api/core/plugins/{id}/start', 'post /v1/chat/completions', 'get /ws/plugins',
+    'get /api/plugins/{id}/logs', 'post /api/plugins/{id}/config', 'post /api/plugins/{id}/invoke', 'get /api/models', 'get /api/models/{id}', 'delete /api/models/{id}', 'get /api/models/search', 'post /api/models/download', 'post /api/plugins/{id}/models/download', 'post /api/core/plugins/{id}/start', 'post /v1/chat/completions', 'get /ws/plugins',
   ]) assert.ok(all.includes(wanted), wanted);
   assert.is(paths['/api/core/plugins']?.['get']?.deprecated, true);
   const ids = Object.values(paths).flatMap((verbs) => Object.values(verbs).map((operation) => operation.operationId));

@@ -11,6 +11,7 @@ import { openBusTalk } from './bus-talk.ts';
 import { answerCors } from './cors.ts';
 import { WAIT_MAX_MS } from './edit.ts';
 import type { Own } from './hosts.ts';
+import type { Hub } from './hub.ts';
 import { openLive } from './live.ts';
 import { openMeter } from './meter.ts';
 import { writeRefusal } from './problem.ts';
@@ -38,6 +39,8 @@ export type ListenOptions = {
   /** Preferred; a taken one, or 0, becomes a free one. */
   readonly ports: { readonly web: number; readonly api: number; readonly bus: number };
   readonly access: Access;
+  /** Where models are looked for. */
+  readonly hub: Hub;
   /** Answers what begins with /v1/; false: not one of its paths. */
   readonly dataPlane: (request: IncomingMessage, response: ServerResponse) => boolean | void;
   readonly log: Logger;
@@ -63,7 +66,7 @@ export async function listen(o: ListenOptions): Promise<Listening> {
   const tls = o.tls ?? null;
   const declared = (): ReturnType<Reconciler['snapshot']>['desired']['server'] => reconciler.snapshot().desired.server;
   const certificate = tls === null ? null : await openCertificate({ files: () => declared().tls ?? tls, log, ...(o.look_ms === undefined ? {} : { look_ms: o.look_ms }) });
-  const house: House = { reconciler, access, secure: tls !== null, log, version: o.version };
+  const house: House = { reconciler, access, hub: o.hub, secure: tls !== null, log, version: o.version };
   const meter = openMeter(reconciler);
   const rate = openRate();
   const sockets = openSockets(log);

@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { makeSecret } from './auth/keys.ts';
-import type { DesiredKey, DesiredUser, LogRecord, Snapshot } from '../reconciler/index.ts';
+import type { DesiredKey, DesiredUser, LogRecord, ModelView, Snapshot } from '../reconciler/index.ts';
 import { validateWire } from '../schema/validate.ts';
 import { type Doors, TOKEN, openDoors, send, until } from './testing/doors.ts';
 
@@ -53,6 +53,33 @@ test('first the state as it is, then what changes, each frame of the right shape
   await socket.next((frame) => frame['topic'] === 'events' && frame['reason'] === 'PluginExited');
   for (const frame of socket.frames) assert.equal(validateWire('serverFrame', frame), [], JSON.stringify(frame));
   socket.close();
+});
+
+const fetching = (id: string, more: Partial<ModelView>): ModelView =>
+  ({ id, source: 'https://h/m.gguf', state: 'present', phase: 'fetching', sha256: null, bytes: 0, bytesTotal: null, usedBy: [], about: null, verified: null, checking: null, conditions: [{ type: 'Available', status: 'False', reason: 'Fetching', message: `It is being fetched (${more.bytes ?? 0}).`, since: 'now', revision: 'r' }], ...more });
+
+test('models: how each comes on, and that one is no longer declared', async () => {
+  const plugins = [{ id: 'echo' }, { id: 'other' }];
+  doors.show({ plugins, models: [fetching('a', { bytes: 1, bytesTotal: 4 })] });
+  const socket = await doors.socket('/ws/plugins');
+  socket.say({ action: 'SUB', topic: 'models' });
+  const mine = await doors.socket('/ws/plugins');
+  mine.say({ action: 'SUB', topic: 'models', pluginId: 'echo' });
+  mine.say('ready?');
+  await mine.next((frame) => frame['topic'] === 'error');
+  assert.equal(await socket.next((frame) => frame['id'] === 'a'), { topic: 'models', id: 'a', phase: 'fetching', bytes: 1, bytesTotal: 4, message: 'It is being fetched (1).' });
+  doors.show({ plugins, models: [fetching('a', { bytes: 1, bytesTotal: 4 }), fetching('b', { usedBy: ['echo'] })] });
+  doors.show({ plugins, models: [fetching('a', { bytes: 3, bytesTotal: 4 }), fetching('b', { usedBy: ['echo'], bytes: 2 })] });
+  doors.show({ plugins, models: [fetching('a', { phase: 'present', bytes: 4, bytesTotal: 4 })] });
+  await socket.next((frame) => frame['id'] === 'b' && frame['phase'] === 'absent');
+  const told = (id: string): readonly unknown[] => socket.frames.filter((frame) => frame['id'] === id).map((frame) => [frame['phase'], frame['bytes']]);
+  assert.equal(told('a'), [['fetching', 1], ['fetching', 3], ['present', 4]], 'what has not changed is not told again');
+  assert.equal(told('b'), [['fetching', 0], ['fetching', 2], ['absent', 0]]);
+  await mine.next((frame) => frame['id'] === 'b' && frame['bytes'] === 2);
+  assert.not(mine.frames.some((frame) => frame['id'] === 'a'), 'of one plugin only the models that it uses');
+  for (const frame of socket.frames) assert.equal(validateWire('serverFrame', frame), []);
+  socket.close();
+  mine.close();
 });
 
 test('what has not changed is not told again; UNSUB ends it', async () => {

@@ -6,7 +6,7 @@ import { validateWire } from '../schema/validate.ts';
 import type { ClientFrame, ServerFrame, Topic } from '../schema/wire.gen.ts';
 import type { Access, Identity } from './access.ts';
 import { may, reaches, type Somebody } from './auth/somebody.ts';
-import { errorFrame, eventFrame, goneFrame, logFrame, modelFrame, planFrame, statusFrame, telemetryFrame } from './frames.ts';
+import { errorFrame, eventFrame, goneFrame, goneModelFrame, logFrame, modelFrame, planFrame, statusFrame, telemetryFrame } from './frames.ts';
 import { type Outlet, openOutlet } from './outlet.ts';
 import { endSocket, type Connect } from './sockets.ts';
 
@@ -225,6 +225,7 @@ function changeReader() {
         modelsNow.set(model.id, key);
         if (models.get(model.id) !== key) tell('models', model.usedBy, () => frame);
       }
+      for (const id of models.keys()) if (!modelsNow.has(id)) tell('models', [], () => goneModelFrame(id));
       const planNow = JSON.stringify(snapshot.plan);
       if (planNow !== plan) tell('plan', [], () => planFrame(snapshot.plan));
       statuses = statusNow;

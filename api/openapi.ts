@@ -25,6 +25,7 @@ function operationOf(row: Route): Open {
     ...(row.input === undefined && row.method !== 'DELETE' ? [] : ifMatch(row)),
   ];
   const content = (schema: Schema, type: string): Open => ({ [type]: { schema: moved(schema) } });
+  const done = content(row.output ?? {}, row.output?.['type'] === 'string' && row.path !== '/' ? 'text/plain' : row.path === '/' ? 'text/html' : 'application/json');
   return {
     summary: row.summary,
     operationId: `${row.method.toLowerCase()}${row.path.replaceAll(/[^A-Za-z0-9]+(.)?/g, (_found, next: string | undefined) => (next ?? '').toUpperCase())}`,
@@ -35,7 +36,8 @@ function operationOf(row: Route): Open {
     ...(parameters.length > 0 ? { parameters } : {}),
     ...(row.input === undefined ? {} : { requestBody: { required: row.bodyOptional !== true, content: Object.assign({}, ...Object.entries(row.input).map(([type, rule]) => content(rule.schema, type))) as Open } }),
     responses: {
-      200: { description: 'Done.', content: content(row.output ?? {}, row.output?.['type'] === 'string' && row.path !== '/' ? 'text/plain' : row.path === '/' ? 'text/html' : 'application/json') },
+      ...(row.status === undefined ? {} : { [row.status]: { description: 'Written down and begun; the operation tells how it goes on.', content: done } }),
+      200: { description: 'Done.', content: done },
       default: { description: 'A problem (RFC 9457).', content: content({ $ref: '#/definitions/problemDetails' }, PROBLEM_TYPE) },
     },
   };

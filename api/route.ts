@@ -7,12 +7,14 @@ import type { Schema } from '../schema/walk.ts';
 import type { Right } from '../schema/scopes.ts';
 import type { Access } from './access.ts';
 import { OWNER, type Somebody } from './auth/somebody.ts';
+import type { Hub } from './hub.ts';
 import { failure } from './problem.ts';
 
 /** What routes work with. */
 export type House = {
   readonly reconciler: Reconciler;
   readonly access: Access;
+  readonly hub: Hub;
   /** Whether its doors speak TLS: then cookies go over nothing else. */
   readonly secure: boolean;
   readonly log: Logger;
@@ -73,6 +75,8 @@ export type Route = {
   readonly bodyOptional?: true;
   readonly max_bytes?: number;
   readonly output?: Schema;
+  /** Of what it has begun and not ended; 200 when absent. */
+  readonly status?: 202;
   /** An older name of the same route. */
   readonly deprecated?: boolean;
   readonly run: (call: Call) => Answer | Promise<Answer>;

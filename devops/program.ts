@@ -6,6 +6,8 @@ import { isTold } from './told.ts';
 import type { Problem } from '../schema/problem.ts';
 import type { AuditOptions } from './commands/audit.ts';
 import type { MintOptions, SetOptions } from './commands/keys.ts';
+import type { SearchOptions } from './commands/model-search.ts';
+import type { PullOptions } from './commands/models.ts';
 import type { UsageOptions } from './commands/usage.ts';
 import type { Role } from './commands/users.ts';
 
@@ -34,6 +36,7 @@ export async function main(argv: readonly string[], env: Context['env'], cwd: st
     .addHelpText('after', '\nExit codes: 0 done, 1 failed, 2 drift (with drift --exit-code), 3 no bkg runs here.')
     .showHelpAfterError('(bkg --help lists the commands)');
   describe(program, act);
+  describeModels(program, act);
   describePeople(program, act);
   describeRecords(program, act);
   await program.parseAsync([...argv]);
@@ -67,6 +70,21 @@ function describe(program: Command, act: (command: Command, run: Run) => Promise
     .action((_, command: Command) => act(command, async (context) => (await import('./commands/install.ts')).installAll(context)));
   program.command('doctor').description('check this machine, the home and the file')
     .action((_, command: Command) => act(command, async (context) => (await import('./commands/doctor.ts')).doctor(context)));
+}
+
+function describeModels(program: Command, act: (command: Command, run: Run) => Promise<void>): void {
+  const model = program.command('model').description('models: list, pull, remove, search');
+  model.command('list').description('the models there are, and how their downloads come on')
+    .action((_, command: Command) => act(command, async (context) => (await import('./commands/models.ts')).listModels(context)));
+  model.command('pull').description('declare a model and fetch it').argument('<source>', 'hf://org/repo/path@revision, https://…, or file:path, relative to bkg.yaml')
+    .option('--name <name>', 'its name in the file (default: made of the file name)').option('--sha256 <hash>', 'what its bytes must hash to').option('--for <plugin[:role]>', 'put it into a role of a plugin, too').option('--no-wait', 'return as soon as it has begun')
+    .addHelpText('after', '\nbkg model pull hf://Qwen/Qwen2-0.5B-Instruct-GGUF/qwen2-0_5b-instruct-q5_k_m.gguf --for llmserver:chat\nCtrl-C leaves the download going (exit code 130).')
+    .action((source: string, options: PullOptions, command: Command) => act(command, async (context) => (await import('./commands/models.ts')).pullModel(context, source, options)));
+  model.command('remove').alias('delete').description('take a model out of the file').argument('<name>').option('--force', 'also out of the roles of plugins that it fills')
+    .action((name: string, options: { force?: boolean }, command: Command) => act(command, async (context) => (await import('./commands/models.ts')).removeModel(context, { name, force: options.force === true })));
+  model.command('search').description('look on the Hugging Face hub (or HF_ENDPOINT), the most downloaded first').argument('<words...>')
+    .addOption(new Option('--format <format>', 'of its files').choices(['gguf', 'safetensors', 'onnx']).default('gguf')).option('--limit <count>', 'how many at most', '10')
+    .action((words: readonly string[], options: SearchOptions, command: Command) => act(command, async (context) => (await import('./commands/model-search.ts')).searchModels(context, words, options)));
 }
 
 function describePeople(program: Command, act: (command: Command, run: Run) => Promise<void>): void {

@@ -5,10 +5,10 @@ import { size } from './show.ts';
 
 const BAR_CHARS = 24;
 /** Faster than this a terminal only flickers. */
-const DRAW_MS = 100;
+export const DRAW_MS = 100;
 /** Without a terminal: a line for each further tenth, or after this long without one. */
-const LINE_MS = 10_000;
-const TENTHS = 10;
+export const LINE_MS = 10_000;
+export const TENTHS = 10;
 
 type Task = { readonly name: string; readonly text: string; readonly share: number | null };
 
@@ -55,8 +55,13 @@ function bars(options: { readonly columns: () => number; readonly write: (text: 
 
 function barOf(task: Task): string {
   if (task.share === null) return `${task.name}  … ${task.text}`;
-  const full = Math.round(task.share * BAR_CHARS);
-  return `${task.name}  ${'█'.repeat(full)}${'░'.repeat(BAR_CHARS - full)} ${String(Math.floor(task.share * 100)).padStart(3)} %  ${task.text}`;
+  return `${task.name}  ${bar(task.share)}  ${task.text}`;
+}
+
+/** `██████░░░░░░░░░░░░░░░░░░  25 %` */
+export function bar(share: number): string {
+  const full = Math.round(share * BAR_CHARS);
+  return `${'█'.repeat(full)}${'░'.repeat(BAR_CHARS - full)} ${String(Math.floor(share * 100)).padStart(3)} %`;
 }
 
 function lines(log: () => Logger): Progress {

@@ -206,6 +206,15 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
       await loop.turn();
       return { operation: `ask-${id}` };
     },
+    async fetch({ model: name, actor }) {
+      const model = inForce.current().desired.models.find((one) => one.name === name);
+      const found = supplies.observedModels()[name];
+      if (model === undefined || model.state === 'absent' || (found?.sourceHash === model.sourceHash && found.phase !== 'failed')) return false;
+      store.audit({ actor: actor.name, source: actor.source, address: actor.address ?? null, action: 'model.fetch', target: name });
+      supplies.fetch(model);
+      await loop.turn();
+      return true;
+    },
     operation(id) {
       const found = /^(edit|ask)-(\d{1,12})$/.exec(id);
       const number = Number(found?.[2]);

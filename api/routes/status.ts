@@ -1,5 +1,5 @@
-// How the house is doing: plan, drift, status, events, history, models and health.
-import type { ModelView, Snapshot } from '../../reconciler/index.ts';
+// How the house is doing: plan, drift, status, events, history and health.
+import type { Snapshot } from '../../reconciler/index.ts';
 import { failure } from '../problem.ts';
 import { ANY, type Answer, type Call, type Route, TEXT, json, list, numberOf, object, route } from '../route.ts';
 
@@ -43,13 +43,6 @@ async function status(call: Call): Promise<Answer> {
   });
 }
 
-function modelOf(call: Call): ModelView {
-  const id = call.params['id'] ?? '';
-  const found = call.house.reconciler.snapshot().models.find((model) => model.id === id);
-  if (found === undefined) throw failure({ status: 404, code: 'ModelUnknown', detail: `There is no model ${id} in bkg.yaml.` });
-  return found;
-}
-
 /** `edit-12` has ended when revision-seq 12 has converged, an ask when its plugin has. */
 async function operation(call: Call): Promise<Answer> {
   const id = call.params['id'] ?? '';
@@ -83,6 +76,4 @@ export const statusRoutes: readonly Route[] = [
     run: (call) => json({ history: call.house.reconciler.history({ limit: limitOf(call) }) }),
   }),
   route({ method: 'GET', path: '/api/operations/{id}', scope: 'config.read', summary: 'Whether an operation that was answered with 202 has ended.', output: object({ operation: TEXT, outcome: TEXT, message: TEXT }), run: operation }),
-  route({ method: 'GET', path: '/api/models', scope: 'models.read', summary: 'Every declared model and its progress.', output: object({ models: list(ANY) }), run: (call) => json({ models: call.house.reconciler.snapshot().models }) }),
-  route({ method: 'GET', path: '/api/models/{id}', scope: 'models.read', summary: 'One model.', output: ANY, run: (call) => json(modelOf(call)) }),
 ];

@@ -63,7 +63,7 @@ export async function openDoors(spec: HouseSpec = {}, more: Partial<ListenOption
   const logged: string[] = [];
   const access = await openAccess({ reconciler: house.reconciler, adminToken: TOKEN, env: {} });
   const listening = await listen({
-    reconciler: house.reconciler, host: '127.0.0.1', ports: { web: 0, api: 0, bus: 0 }, access, version: '9.9.9', dataPlane: () => false,
+    reconciler: house.reconciler, host: '127.0.0.1', ports: { web: 0, api: 0, bus: 0 }, access, hub: { search: () => Promise.resolve([]) }, version: '9.9.9', dataPlane: () => false,
     log: pino({ level: 'info' }, { write: (line: string) => { logged.push(line); } }), ...more,
   });
   const ports = listening.ports as Doors['ports'];

@@ -32,6 +32,7 @@ export type PluginSpec = {
   readonly configSchema?: JsonObject;
   readonly incarnation?: string;
   readonly why?: string;
+  readonly roles?: DesiredPlugin['models'];
 };
 
 const NO_LIMITS = { requestsPerMinute: null, concurrent: null };
@@ -55,7 +56,7 @@ const routeOf = (spec: PluginSpec): Route => ({
 function desiredPluginOf(spec: PluginSpec): DesiredPlugin {
   const config = spec.config ?? {};
   return {
-    id: spec.id, use: spec.id, state: spec.state ?? 'running', idle_ms: 600_000, run: ['true'], install: null, models: [], config, env: {}, needs: [], memory_bytes: null, cpu_percent: null, timeout_ms: 5_000,
+    id: spec.id, use: spec.id, state: spec.state ?? 'running', idle_ms: 600_000, run: ['true'], install: null, models: spec.roles ?? [], config, env: {}, needs: [], memory_bytes: null, cpu_percent: null, timeout_ms: 5_000,
     package: { folder: null, contentHash: 'c', manifest: { run: ['true'], ...(spec.configSchema === undefined ? {} : { config: spec.configSchema as { [key: string]: unknown } }) } },
     limits: NO_LIMITS, restart: { first_ms: 1, max_ms: 2 }, ready: { path: '/health', timeout_ms: 1_000 }, live: null, stop: { signal: 'SIGTERM', drain_ms: 1, grace_ms: 1 },
     capabilities: spec.capabilities ?? [], calls: [], grants: spec.grants ?? [], key: spec.key ?? null, telemetryPath: null, launchHash: spec.launchHash ?? 'l', configHash: JSON.stringify(config),
@@ -71,6 +72,8 @@ export type TestHouse = {
   readonly show: (spec: HouseSpec) => void;
   readonly patches: PatchRequest[];
   readonly asks: AskRequest[];
+  /** Models that were to be brought here now. */
+  readonly fetches: string[];
   readonly audited: AuditEntry[];
   readonly accounts: UsageEvent[];
   readonly sessions: Map<string, SessionRow>;
@@ -111,7 +114,7 @@ export function makeHouse(first: HouseSpec = {}): TestHouse {
   const publish = (event: ReconcilerEvent): void => { for (const listener of listeners) listener(event); };
   const answers: TestHouse['answers'] = { patch: () => null, settled: { outcome: 'converged', message: 'done' }, ask: () => undefined, lease: () => undefined, logs: [], events: [] };
   const house: Omit<TestHouse, 'reconciler'> = {
-    publish, answers, patches: [], asks: [], reports: [], leases: [], audited: [], accounts: [], sessions: new Map(),
+    publish, answers, patches: [], asks: [], fetches: [], reports: [], leases: [], audited: [], accounts: [], sessions: new Map(),
     show(spec) {
       text = spec.text ?? text;
       snapshot = snapshotOf(spec, text, (seq += 1));
@@ -139,6 +142,10 @@ export function makeHouse(first: HouseSpec = {}): TestHouse {
       house.asks.push(request);
       answers.ask(request);
       return { operation: `ask-${house.asks.length}` };
+    },
+    fetch: async ({ model }) => {
+      house.fetches.push(model);
+      return true;
     },
     operation: (id) => (id === 'edit-2' || house.asks.some((_ask, index) => id === `ask-${index + 1}`) ? { units: ['plugin/echo#0'], seq: 2 } : null),
     settled: async () => answers.settled,

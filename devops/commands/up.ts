@@ -4,6 +4,7 @@ import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { openAccess } from '../../api/access.ts';
+import { openHub } from '../../api/hub.ts';
 import { listen, type Listening } from '../../api/listen.ts';
 import { checkCertificate, type TlsUnusable } from '../../api/tls.ts';
 import type { Setup } from '../../api/auth/setup.ts';
@@ -48,7 +49,7 @@ export async function up(context: Context, options: { readonly takeover: boolean
   const plane = dataPlane({ reconciler, access, log, own: () => ({ host: server.host, names: reconciler.snapshot().desired.server.names, ports: [opened?.web ?? null, opened?.api ?? null], secure: server.tls !== null }) });
   const wanted = { web: ports.web ?? server.ports.web, api: ports.api ?? server.ports.api, bus: ports.bus ?? server.ports.bus };
   const doors = await listen({
-    reconciler, host: server.host, tls: server.tls, access, dataPlane: plane.listener, log, version: context.version, ports: wanted,
+    reconciler, host: server.host, tls: server.tls, access, hub: openHub(context.env), dataPlane: plane.listener, log, version: context.version, ports: wanted,
   }).catch(async (error: unknown) => {
     await reconciler.close('leave');
     throw notOpened(error, server.host);

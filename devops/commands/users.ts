@@ -15,10 +15,11 @@ type UserView = {
   readonly keys: readonly string[]; readonly createdAt: string | null; readonly lastUsedAt: string | null;
 };
 
-// ─── What `bkg key` needs as well ───────────────────────────────────────────────────────────────────────────────────────
+// ─── What `bkg key` and `bkg model` need as well ───────────────────────────────────────────────────────────────────────
 
-/** The file while no bkg runs: the people in it, and an edit of the very bytes they were read from. */
+/** The file while no bkg runs: what it declares, the people in it, and an edit of the very bytes they were read from. */
 export type DeclaredFile = {
+  readonly value: Json;
   readonly users: Readonly<Record<string, User>>;
   readonly keys: Readonly<Record<string, Key>>;
   edit(operations: readonly PatchOperation[]): Promise<{ readonly revision: string; readonly problems: readonly Problem[] }>;
@@ -49,7 +50,7 @@ async function declaredFile(context: Context): Promise<DeclaredFile> {
   // An edit of nothing reads the file as every edit does, with its problems.
   const { revision } = await patch([], { ifRevision: null, dryRun: true, wrong: 'The file is not valid as it stands; nothing was written.' });
   const { users, keys } = value as { readonly users?: DeclaredFile['users'] | null; readonly keys?: DeclaredFile['keys'] | null };
-  return { users: users ?? {}, keys: keys ?? {}, edit: (operations) => patch(operations, { ifRevision: revision, dryRun: false, wrong: 'The file would not be valid; nothing was written.' }) };
+  return { value, users: users ?? {}, keys: keys ?? {}, edit: (operations) => patch(operations, { ifRevision: revision, dryRun: false, wrong: 'The file would not be valid; nothing was written.' }) };
 }
 
 /** What the disk refuses is told; a mistake of ours goes on as one. */
@@ -71,13 +72,15 @@ export function sayNotWritten({ message, diff }: NotWritten): void {
 export const sayOffline = (): void => note('No bkg runs here: the file was edited, the next start follows it.\n');
 export const sayOfFile = (): void => note('No bkg runs here: this is what the file declares.\n');
 
-/** The body of a 2xx answer. `words`: what the CLI says instead where the server's words are for callers of its routes. */
-export async function send<T>(client: Client, path: string, o: Ask & { readonly words?: Readonly<Record<string, Told>> }): Promise<T> {
+/** The body of a 2xx answer. `words`: what the CLI says instead where the server's words are for callers of its routes; made of them, or others. */
+export async function send<T>(client: Client, path: string, o: Ask & { readonly words?: Readonly<Record<string, Told | ((said: string) => Told)>> }): Promise<T> {
   const { words = {}, ...ask } = o;
   const answer = await client.request(path, ask);
   if (answer.status < 400) return answer.body as T;
   const refused = refusal(answer);
-  throw words[refused.code] ?? (refused.code === 'ReadOnlyFile' ? readOnly(refused.message) : refused);
+  const other = words[refused.code];
+  if (other !== undefined) throw typeof other === 'function' ? other(refused.message) : other;
+  throw refused.code === 'ReadOnlyFile' ? readOnly(refused.message) : refused;
 }
 
 /** Said before anything is asked for or made: the schema's own rule for such a text. */

@@ -130,12 +130,10 @@ export type ReconcilerEvent =
 
 /** Something that happened, for /api/events and the `events` topic. */
 export type HouseEvent = {
-  readonly seq: number;
-  readonly at: string;
+  readonly seq: number; readonly at: string;
   /** CamelCase: PluginReady, PluginExited, ConfigAccepted, ConfigRejected, ModelFetched … */
   readonly reason: string;
-  readonly unit: string;
-  readonly message: string;
+  readonly unit: string; readonly message: string;
 };
 
 export type LogRecord = {
@@ -272,6 +270,8 @@ export type Reconciler = {
   prune(actor: Actor): Promise<readonly ExtraFile[]>;
   /** Returns the operation's id: ask-N. */
   ask(request: AskRequest): Promise<{ readonly operation: string }>;
+  /** Brings a declared model here now, though its next try were later, or nobody wants it yet. False: it is here, on its way, absent or not declared. */
+  fetch(request: { readonly model: string; readonly actor: Actor }): Promise<boolean>;
   /** What `settled` is to be asked about an operation: `edit-N` or `ask-N`; null when there is none, it is long over, or a newer ask of the same kind has taken its place. */
   operation(id: string): { readonly units: readonly string[]; readonly seq: number } | null;
   /**
