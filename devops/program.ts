@@ -73,13 +73,17 @@ function describe(program: Command, act: (command: Command, run: Run) => Promise
 }
 
 function describeModels(program: Command, act: (command: Command, run: Run) => Promise<void>): void {
-  const model = program.command('model').description('models: list, pull, remove, search');
+  const model = program.command('model').description('models: list, pull, verify, remove, prune, search');
   model.command('list').description('the models there are, and how their downloads come on')
     .action((_, command: Command) => act(command, async (context) => (await import('./commands/models.ts')).listModels(context)));
   model.command('pull').description('declare a model and fetch it').argument('<source>', 'hf://org/repo/path@revision, https://…, or file:path, relative to bkg.yaml')
     .option('--name <name>', 'its name in the file (default: made of the file name)').option('--sha256 <hash>', 'what its bytes must hash to').option('--for <plugin[:role]>', 'put it into a role of a plugin, too').option('--no-wait', 'return as soon as it has begun')
     .addHelpText('after', '\nbkg model pull hf://Qwen/Qwen2-0.5B-Instruct-GGUF/qwen2-0_5b-instruct-q5_k_m.gguf --for llmserver:chat\nCtrl-C leaves the download going (exit code 130).')
     .action((source: string, options: PullOptions, command: Command) => act(command, async (context) => (await import('./commands/models.ts')).pullModel(context, source, options)));
+  model.command('verify').description('hash all bytes anew, of one or of all that are here; exit 1 when one is damaged').argument('[names...]')
+    .action((names: readonly string[], _, command: Command) => act(command, async (context) => (await import('./commands/models.ts')).verifyModels(context, names)));
+  model.command('prune').description('remove downloaded files that no declared model uses').option('--dry-run', 'say which, remove none')
+    .action((options: { dryRun?: boolean }, command: Command) => act(command, async (context) => (await import('./commands/models.ts')).pruneModels(context, { dryRun: options.dryRun === true })));
   model.command('remove').alias('delete').description('take a model out of the file').argument('<name>').option('--force', 'also out of the roles of plugins that it fills')
     .action((name: string, options: { force?: boolean }, command: Command) => act(command, async (context) => (await import('./commands/models.ts')).removeModel(context, { name, force: options.force === true })));
   model.command('search').description('look on the Hugging Face hub (or HF_ENDPOINT), the most downloaded first').argument('<words...>')

@@ -11,7 +11,7 @@ export type Patience = { readonly look_ms: number; readonly begin_ms: number; re
 const PATIENCE: Patience = { look_ms: 250, begin_ms: 15_000, goOn_ms: 60_000 };
 
 /** Of a terminal that does not say how wide it is. */
-const COLUMNS = 80;
+export const COLUMNS = 80;
 
 export type Ended = { readonly kind: 'here' | 'later' | 'failed' | 'interrupted'; readonly view: ModelView };
 

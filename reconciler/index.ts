@@ -190,9 +190,9 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
       store.audit({ actor: actor.name, source: actor.source, address: actor.address ?? null, action: 'model.verify', target: model });
       return supplies.verify(model);
     },
-    async prune(actor) {
-      const removed = await supplies.prune(null);
-      for (const { name } of removed) store.audit({ actor: actor.name, source: actor.source, address: actor.address ?? null, action: 'model.prune', target: name });
+    async prune({ actor, dryRun }) {
+      const removed = await supplies.prune({ dryRun });
+      if (!dryRun) for (const { name } of removed) store.audit({ actor: actor.name, source: actor.source, address: actor.address ?? null, action: 'model.prune', target: name });
       return removed;
     },
     async ask(request) {

@@ -6,13 +6,15 @@ import { WAIT_MAX_MS, commit, etagOf, waitOf, type Declared } from '../edit.ts';
 import { FORMATS, type Format } from '../hub-rows.ts';
 import { assignModel, declareModel, modelsIn, removeModel, usesOf, type Declaring, type Use, type Wanted } from '../model-edits.ts';
 import { failure } from '../problem.ts';
-import { ANY, type Answer, type Call, type Route, TEXT, flagOf, json, list, numberOf, object, route } from '../route.ts';
+import { ANY, type Answer, type Call, type Route, TEXT, durationOf, flagOf, json, list, numberOf, object, route } from '../route.ts';
 import { viewOf } from './plugins.ts';
 
 const FOUND = 20;
 /** Of so many rows a person looks at no more; each may cost one more question for its sizes. */
 const FOUND_MAX = 50;
 const WORDS_MAX = 200;
+/** A model of some GB is read in this time. */
+const CHECK_MS = 30_000;
 
 const declared = (pointer: string, description: string): Schema => ({ ...inlined(schemaAt(pointer) ?? {}), description });
 const NAME = declared('/plugins/x/models/x', 'Name of the model. Absent: the one that has this source, else one made of the file name.');
@@ -189,11 +191,35 @@ async function remove(call: Call): Promise<Answer> {
   return json(dryRun ? { ...body, dryRun, plan: done.plan } : body, { headers: dryRun ? {} : { etag: etagOf(done.revision) } });
 }
 
+/** Waits for the check, at most for so long; it goes on all the same. */
+async function validate(call: Call): Promise<Answer> {
+  const { id } = modelOf(call);
+  const { reconciler, log } = call.house;
+  const timeout_ms = durationOf(call.query, 'timeout', { otherwise_ms: CHECK_MS, max_ms: WAIT_MAX_MS });
+  const checking = reconciler.verify(id, call.actor);
+  const late = new Promise<null>((resolve) => { setTimeout(() => resolve(null), timeout_ms).unref(); });
+  const verdict = await Promise.race([checking, late]);
+  if (verdict === null) {
+    checking.catch((error: unknown) => log.error({ err: error }, `the check of the model ${id} failed`));
+    const { checking: bytes, bytes: total } = viewNow(call, id) ?? { checking: null, bytes: 0 };
+    return json({ id, bytes, bytesTotal: total, message: `It is being checked; GET /api/models/${id} tells how it comes on, in \`checking\` and its condition Verified.` }, { status: 202 });
+  }
+  if (!verdict.ok && verdict.reason === 'NotPresent') throw failure({ status: 409, code: 'ModelNotPresent', detail: `There is nothing to check of ${id}: ${verdict.message}.` });
+  return json(verdict.ok ? { id, ...verdict } : { id, ok: false, message: `${id} is damaged: ${verdict.message}.` });
+}
+
+async function prune(call: Call): Promise<Answer> {
+  const dryRun = flagOf(call.query, 'dryRun');
+  const removed = await call.house.reconciler.prune({ actor: call.actor, dryRun });
+  return json({ dryRun, removed, bytes: removed.reduce((sum, { bytes }) => sum + bytes, 0) });
+}
+
 const MODEL: Schema = {
-  type: 'object', required: ['id', 'source', 'state', 'phase', 'sha256', 'bytes', 'bytesTotal', 'usedBy', 'about', 'conditions'],
+  type: 'object', required: ['id', 'source', 'state', 'phase', 'sha256', 'bytes', 'bytesTotal', 'usedBy', 'about', 'verified', 'checking', 'conditions'],
   properties: {
     id: TEXT, source: { type: 'string', description: 'As declared, without passwords and tokens.' }, state: { enum: ['present', 'ondemand', 'absent'] }, phase: { enum: ['absent', 'fetching', 'present', 'failed'] },
-    sha256: { type: ['string', 'null'] }, bytes: { type: 'number' }, bytesTotal: { type: ['number', 'null'] }, usedBy: list(TEXT), about: { type: ['object', 'null'], description: 'What its file says of itself; null until it is here.' }, conditions: list(ANY),
+    sha256: { type: ['string', 'null'] }, bytes: { type: 'number' }, bytesTotal: { type: ['number', 'null'] }, usedBy: list(TEXT), about: { type: ['object', 'null'], description: 'What its file says of itself; null until it is here.' },
+    verified: { type: ['string', 'null'], description: 'When all its bytes were hashed last, ISO.' }, checking: { type: ['integer', 'null'], description: 'Bytes that the check under way has hashed.' }, conditions: list(ANY),
   },
 };
 const COUNT: Schema = { type: ['integer', 'null'] };
@@ -220,6 +246,14 @@ export const modelRoutes: readonly Route[] = [
   route({
     method: 'DELETE', path: ONE, scope: 'models.write', summary: 'Removes a model from the file. `bytes` tells what becomes of its bytes: kept, own (a file of the owner\'s) or none.', query: { dryRun: WAITING.dryRun, force: 'true: also from the roles of plugins that it fills.' },
     output: object({ id: TEXT, removed: { type: 'boolean' }, unassigned: list(object({ plugin: TEXT, role: TEXT })), bytes: { enum: ['kept', 'none', 'own'] }, message: TEXT, revision: TEXT, operation: { type: ['string', 'null'] } }), run: remove,
+  }),
+  route({
+    method: 'POST', path: `${ONE}/validate`, scope: 'models.write', summary: 'Hashes all bytes of a model and looks into it. What is damaged is put aside and fetched again. 202 when it takes longer.', query: { timeout: `Longest wait, e.g. ${CHECK_MS / 1000}s (default), ${WAIT_MAX_MS / 60_000}m at most.` },
+    output: { type: 'object', required: ['id'], properties: { id: TEXT, ok: { type: 'boolean' }, sha256: TEXT, bytes: COUNT, bytesTotal: COUNT, verified: { type: 'string', description: 'When, ISO.' }, message: TEXT } }, run: validate,
+  }),
+  route({
+    method: 'POST', path: '/api/models/prune', scope: 'models.write', summary: 'Removes downloaded files that no declared model uses; never what bkg did not put there.', query: { dryRun: WAITING.dryRun },
+    output: object({ dryRun: { type: 'boolean' }, removed: list(object({ name: TEXT, bytes: { type: 'integer' } })), bytes: { type: 'integer' } }), run: prune,
   }),
   route({
     method: 'POST', path: '/api/plugins/{id}/models/download', scope: 'plugins.control', status: 202, summary: 'Puts a model into a role of the plugin, declared in the same edit where a source comes; the plugin starts anew once the bytes are here.',

@@ -3,10 +3,12 @@ import { existsSync } from 'node:fs';
 import { dirname, relative, resolve } from 'node:path';
 import type { Json, ModelView, Problem } from '../../reconciler/index.ts';
 import type { Model } from '../../schema/bkg.gen.ts';
+import { requireRunning } from '../client.ts';
+import { openComing } from '../coming.ts';
 import type { Context } from '../context.ts';
 import { note, paint, problemLine, size, status, table, write, writeJson } from '../show.ts';
 import { told, type Told } from '../told.ts';
-import { watchComing } from '../watch-coming.ts';
+import { COLUMNS, watchComing } from '../watch-coming.ts';
 import { openDoor, requireForm, requireName, sayOffline, sayOfFile, send, type DeclaredFile, type Door } from './users.ts';
 
 export const MODELS = '/api/models';
@@ -163,6 +165,56 @@ async function waitFor(context: Context, client: NonNullable<Door['client']>, o:
       return 1;
     case 'interrupted': note(`The download goes on without this command: bkg model list shows it, bkg model remove ${name} ends it.\n`); return INTERRUPTED_EXIT;
   }
+}
+
+// ─── verify ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+/** Asked again after so long, for the bar. */
+const CHECK_LOOK = '1s';
+type Checked = { readonly id: string; readonly ok?: boolean; readonly sha256?: string; readonly bytes: number | null; readonly bytesTotal?: number | null; readonly message?: string };
+
+/** All that are here, when none is named. */
+export async function verifyModels(context: Context, names: readonly string[]): Promise<number> {
+  for (const name of names) requireName('name of a model', name);
+  const client = requireRunning(context);
+  const here = (await client.get<{ readonly models: readonly ModelView[] }>(MODELS)).models.filter(({ phase }) => phase === 'present').map(({ id }) => id);
+  const found: Checked[] = [];
+  for (const name of names.length > 0 ? names : here) {
+    const checked = await checkOne(client, name, context.json);
+    found.push(checked);
+    if (!context.json) write(`${paint('bold', name)} ${checked.ok === true ? `${status('verified')}: all ${size(checked.bytes)} have the sha256 ${checked.sha256 ?? ''}` : `${paint('red', 'damaged')}: ${checked.message ?? ''}`}\n`);
+  }
+  if (context.json) writeJson({ models: found });
+  else if (found.length === 0) write('No model is here.\n');
+  return found.every(({ ok }) => ok === true) ? 0 : 1;
+}
+
+async function checkOne(client: NonNullable<Door['client']>, name: string, quiet: boolean): Promise<Checked> {
+  const coming = openComing(name, { terminal: process.stderr.isTTY, columns: () => process.stderr.columns || COLUMNS, write: quiet ? () => undefined : note });
+  try {
+    for (;;) {
+      const checked = await send<Checked>(client, `${MODELS}/${encodeURIComponent(name)}/validate?timeout=${CHECK_LOOK}`, { method: 'POST', words: { ModelUnknown: told(`There is no model ${name}.`, 'bkg model list shows those that are declared.') } });
+      if (checked.ok !== undefined) return checked;
+      coming.show({ bytes: checked.bytes ?? 0, total: checked.bytesTotal ?? null }, performance.now());
+    }
+  } finally {
+    coming.clear();
+  }
+}
+
+// ─── prune ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+type Pruned = { readonly removed: readonly { readonly name: string; readonly bytes: number }[]; readonly bytes: number };
+
+export async function pruneModels(context: Context, o: { readonly dryRun: boolean }): Promise<number> {
+  const done = await send<Pruned>(requireRunning(context), `${MODELS}/prune${o.dryRun ? '?dryRun=true' : ''}`, { method: 'POST' });
+  if (context.json) writeJson({ dryRun: o.dryRun, ...done });
+  else if (done.removed.length === 0) write('Every file in the store belongs to a declared model.\n');
+  else {
+    write(table([o.dryRun ? 'would go' : 'removed', 'size'], done.removed.map(({ name, bytes }) => [name, size(bytes)])));
+    note(`${size(done.bytes)} ${o.dryRun ? 'would be free; nothing was removed' : 'are free'}.\n`);
+  }
+  return 0;
 }
 
 // ─── remove ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

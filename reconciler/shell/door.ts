@@ -267,7 +267,7 @@ export type Reconciler = {
   /** Hashes all bytes of a model and compares: takes as long as reading the file. Throws ModelUnknown. */
   verify(model: string, actor: Actor): Promise<Verdict>;
   /** Removes files of the store that no declared model uses; never what bkg did not put there. */
-  prune(actor: Actor): Promise<readonly ExtraFile[]>;
+  prune(request: { readonly actor: Actor; readonly dryRun: boolean }): Promise<readonly ExtraFile[]>;
   /** Returns the operation's id: ask-N. */
   ask(request: AskRequest): Promise<{ readonly operation: string }>;
   /** Brings a declared model here now, though its next try were later, or nobody wants it yet. False: it is here, on its way, absent or not declared. */

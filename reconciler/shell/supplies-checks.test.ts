@@ -132,10 +132,13 @@ test('what no declared model uses is listed and removed; what bkg did not put th
   place.supplies.look();
   await until('the store is listed', () => place.supplies.extras().length > 0);
   assert.equal(place.supplies.extras().map(({ name }) => name).sort(), [`partial/${'a'.repeat(24)}.part`, `sha256/${'b'.repeat(64)}.gguf`]);
-  await place.supplies.prune(`sha256/${'b'.repeat(64)}.gguf`);
+  await place.supplies.prune({ only: `sha256/${'b'.repeat(64)}.gguf` });
   assert.equal([existsSync(extra), existsSync(parts[0]!)], [false, true], 'only what was named');
   place.supplies.abandon(() => false);
-  const removed = await place.supplies.prune(null);
+  const would = await place.supplies.prune({ dryRun: true });
+  assert.ok(existsSync(path), 'nothing was removed yet');
+  const removed = await place.supplies.prune({});
+  assert.equal(removed, would);
   assert.equal(removed.map(({ name }) => name).sort(), [`partial/${'a'.repeat(24)}.part`, `sha256/${sha256 ?? ''}.gguf`]);
   assert.equal([existsSync(path), existsSync(stranger), existsSync(parts[1]!)], [false, true, true]);
   assert.is(place.model('m'), undefined);

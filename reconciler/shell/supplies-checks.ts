@@ -27,6 +27,9 @@ export type Verdict =
   | { readonly ok: true; readonly sha256: string; readonly bytes: number; readonly verified: string }
   | { readonly ok: false; readonly reason: 'NotPresent' | 'Damaged'; readonly message: string };
 
+/** `only`: the one of this name. `dryRun`: none is removed. */
+export type Pruning = { readonly only?: string; readonly dryRun?: boolean };
+
 type Damage = { readonly stamp: string; readonly message: string };
 
 export type ChecksOptions = {
@@ -173,10 +176,11 @@ export function openChecks(o: ChecksOptions) {
       if (due !== undefined) begin(() => verify(due.name), (error) => { if (!signal.aborted) o.event('ModelNotVerified', `model/${due.name}`, (error as Error).message); });
     },
     /** Removes files that no declared model uses: all of them, or the one that is named. Only what bkg itself has put there. */
-    async prune(isDeclared: (name: string) => boolean, only: string | null): Promise<{ readonly removed: readonly ExtraFile[]; readonly models: readonly string[] }> {
+    async prune(isDeclared: (name: string) => boolean, which: Pruning): Promise<{ readonly removed: readonly ExtraFile[]; readonly models: readonly string[] }> {
       const removed: ExtraFile[] = [];
-      for (const extra of await list(isDeclared)) {
-        if (only !== null && extra.name !== only) continue;
+      const found = (await list(isDeclared)).filter(({ name }) => which.only === undefined || name === which.only);
+      if (which.dryRun === true) return { removed: found, models: [] };
+      for (const extra of found) {
         await rm(join(folder, extra.name), { recursive: true, force: true });
         removed.push(extra);
         o.event('ModelPruned', `model-file/${extra.name}`, `${extra.bytes} bytes that no declared model uses were removed`);

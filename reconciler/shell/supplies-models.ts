@@ -7,7 +7,7 @@ import { isSame, lookAt, lookNow, type Facts } from './download-bytes.ts';
 import { fetchWhole, folderOf, formatOf } from './model-files.ts';
 import { monotonic_ms } from './process.ts';
 import type { Pace, SuppliesOptions } from './supplies.ts';
-import { openChecks, type Verdict } from './supplies-checks.ts';
+import { openChecks, type Pruning, type Verdict } from './supplies-checks.ts';
 
 /** A file of the owner's may appear at any moment, and a look costs nothing. */
 const LOOK_AGAIN_MS = 5_000;
@@ -197,8 +197,8 @@ export function openModels(options: ModelsOptions) {
     begin(() => Promise.all(present.map(lookAtOne)).finally(() => { looking = false; }), (error) => event('ModelsNotLookedAt', 'models', (error as Error).message));
   }
 
-  async function prune(only: string | null): Promise<readonly ExtraFile[]> {
-    const { removed, models: gone } = await checks.prune(isDeclared, only);
+  async function prune(which: Pruning): Promise<readonly ExtraFile[]> {
+    const { removed, models: gone } = await checks.prune(isDeclared, which);
     for (const name of gone) {
       models.delete(name);
       options.store.dropModel(name);
