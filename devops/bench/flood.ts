@@ -7,8 +7,8 @@ const CONNECTIONS = 16;
 const AHEAD = 16;
 const SECRET_LENGTH = 43;
 /** So many a second and no more: what is asked for is the rate of the attack, not of the machine. */
-const RATE = 12_000;
-const TURN_MS = 10;
+const RATE = 10_020;
+const TURN_MS = 1;
 /** Wrong, too many, or not now. */
 const REFUSED = /HTTP\/1\.1 [45]/;
 const STATUS_LENGTH = 'HTTP/1.1 4'.length;

@@ -34,7 +34,7 @@ async function check_us(count: number): Promise<number> {
   const secret = await makeSecret('k0');
   if (secret === null) throw new Error('no key could be made');
   const keys = Array.from({ length: count }, (_none, index) => keyOf(`k${index}`, secret.hash));
-  const snapshot = { routes: [], desired: { users: [{ name: 'anna', role: 'admin', password: null }], keys } } as unknown as Snapshot;
+  const snapshot = { routes: [], file: { valid: true, revision: 'r', inForce: 'r' }, desired: { users: [{ name: 'anna', role: 'admin', password: null }], keys } } as unknown as Snapshot;
   const reconciler = { snapshot: () => snapshot, subscribe: () => () => undefined, derive: () => new Uint8Array(32).fill(7), sessions: () => [], saveSessions: () => undefined } as unknown as Reconciler;
   const access = await openAccess({ reconciler, adminToken: 'none', env: {} });
   const request = { method: 'POST', headers: { authorization: `Bearer ${secret.token}` }, socket: { remoteAddress: '127.0.0.1' } } as unknown as IncomingMessage;

@@ -76,7 +76,7 @@ function ours(): (incoming: IncomingMessage, outgoing: ServerResponse) => void {
 
 function world(): Reconciler {
   const route: Route = { plugin: 'engine', state: 'ready', incarnation: 'i', port: upstream, inbound: 'inbound', capabilities: [capability], models: [{ name: 'bench', role: 'chat', serves: ['llm.chat'], state: 'served' }], limits, timeout_ms: 300_000, grants: [], why: null };
-  const snapshot = { routes: [route], desired: { users: [], keys: [] } } as unknown as Snapshot;
+  const snapshot = { routes: [route], file: { valid: true, revision: 'r', inForce: 'r' }, desired: { users: [], keys: [] } } as unknown as Snapshot;
   return {
     snapshot: () => snapshot, subscribe: () => () => undefined, lease: openTraffic(() => performance.now(), () => undefined).lease,
     account: () => undefined, derive: () => randomBytes(32), sessions: () => [], saveSessions: () => undefined,

@@ -22,7 +22,10 @@ FIRST_TOKENS = 6
 # An answer said less often than this holds a name; it is learned whole, so that the name is copied.
 SAID_SELDOM = 100
 # Calls and JSON count so much beside other words: one wrong sign in them and all is wrong. And the first words of an answer: with them it is chosen.
-EXACT, LOOSE, FIRST = 8, 2, 4
+EXACT, LOOSE, FIRST = 8, 2, 6
+
+# Enough to leave a circle, too little to spoil a number of equal digits.
+REPEAT_PENALTY = 1.02
 
 # Exercises in copying, for each conversation: so many more at first, and only the lasting ones after so many conversations.
 EXERCISES_FIRST = 1.5
@@ -169,6 +172,8 @@ def write_gguf(shape, folder, target):
     writer.add_vocab_size(shape["VOCAB"])
     # It recites: the likeliest word is the right one.
     writer.add_sampling_temp(0.0)
+    # Where it has lost its way it says the same again and again: the next word wins a little, and so it ends.
+    writer.add_sampling_penalty_repeat(REPEAT_PENALTY)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
 
     described = json.loads((folder / "words.json").read_text(encoding="utf-8"))["model"]

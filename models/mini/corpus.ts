@@ -70,10 +70,10 @@ function talkOf({ knowledge, material }: Sources, topic: Topic, at: { readonly t
 }
 
 /** Questions it was not taught: as many as so many topics, for there are more of them than of all others. */
-const FOREIGN_TOPICS = 105;
+const FOREIGN_TOPICS = 96;
 /** Each tool counts as so many topics, and each JSON task: they copy values, which is learned slowly. */
-const TOOL_TOPICS = 3.1;
-const TASK_TOPICS = 4;
+const TOOL_TOPICS = 2.5;
+const TASK_TOPICS = 3.7;
 
 type Sources = { readonly knowledge: Knowledge; readonly material: Material };
 

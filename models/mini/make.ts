@@ -15,7 +15,7 @@ const SHAPE = { VOCAB: 3072, WIDTH: 160, LAYERS: 4, HEADS: 5, INNER: 480, CONTEX
 const TRAINER = ['train.c', 'model.c', 'attention.c', 'products.c', 'tiles.c', 'update.c'];
 /** With more threads the sums of the algebra under Python would have no fixed order; and those of the trainer, when they wait, soon give way to whatever else runs. */
 const ENVIRONMENT = { OPENBLAS_NUM_THREADS: '1', GOMP_SPINCOUNT: '10000' };
-const PER_TOPIC = 400;
+const PER_TOPIC = 440;
 /** So many questions of the exam may come up by chance. */
 const LEFT_OUT_MAX = 5;
 
