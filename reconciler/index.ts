@@ -4,10 +4,10 @@ import { dirname, join } from 'node:path';
 import { busHost, inUrl } from '../schema/addresses.ts';
 import { diff } from './core/diff.ts';
 import { houseConditions, houseDrifts } from './core/house.ts';
-import type { Desired, Observed, Plan, Problem } from './core/types.ts';
+import type { Desired, Observed, Plan } from './core/types.ts';
 import { apply } from './shell/apply.ts';
 import { begin } from './shell/begin.ts';
-import { openChange, readDeclared } from './shell/change.ts';
+import { readDeclared } from './shell/change.ts';
 import { replayJournal } from './shell/commit.ts';
 import { desire } from './shell/desire.ts';
 import { revisionOf } from './shell/declare.ts';
@@ -38,6 +38,7 @@ export type { PortsFile } from './shell/portsfile.ts';
 export type { ModelFormat } from './core/format.ts';
 export type { Capability, Condition, Desired, DesiredKey, DesiredUser, Drift, ExtraFile, Json, JsonObject, Limits, Problem } from './core/types.ts';
 export { begin } from './shell/begin.ts';
+export { examine, patchOffline } from './shell/offline.ts';
 export { pickPort } from './shell/ports.ts';
 export { openTraffic } from './shell/traffic.ts';
 export { installAhead } from './shell/ahead.ts';
@@ -286,22 +287,6 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
       await lock.release();
     },
   };
-}
-
-type FilePlace = { readonly config: string; readonly installation: string; readonly env: Readonly<Record<string, string | undefined>> };
-
-/** Checks a file without an appliance: the problems of its text, with their lines, and its doors; null where they cannot be told. Reads manifests, starts nothing. */
-export async function examine(place: FilePlace): Promise<{ readonly problems: readonly Problem[]; readonly server: Desired['server'] | null }> {
-  const { text, revision } = await readDeclared(place.config);
-  const { problems, sound } = await desire(text, revision, { ...place, seal: (sealed) => sealed });
-  return { problems, server: sound?.server ?? null };
-}
-
-/** Changes the file when no bkg runs, through the same edit, checks and commit. */
-export async function patchOffline(place: FilePlace & { readonly home: string }, request: Parameters<Reconciler['patch']>[0]): ReturnType<Reconciler['patch']> {
-  const journalFolder = join(place.home, 'run', 'journal');
-  mkdirSync(journalFolder, { recursive: true, mode: 0o700 });
-  return openChange({ ...place, seal: (text) => text, journalFolder, textOf: () => null, running: null })(request);
 }
 
 export const homeOf = (config: string): string => join(dirname(config), '.bkg');
