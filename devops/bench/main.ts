@@ -7,6 +7,7 @@ const PARTS: Readonly<Record<string, () => Promise<{ readonly run: () => Promise
   keys: () => import('./keys.ts'),
   reconcile: () => import('./reconcile.ts'),
   engine: () => import('./engine.ts'),
+  downloads: () => import('./downloads.ts'),
 };
 
 /** Small numbers keep their digits, large ones do without. */

@@ -1,13 +1,13 @@
-// What a model file's bytes are: size and time as they stand now, the hash as long as these stay, the format by its first bytes.
-import { createHash, type Hash } from 'node:crypto';
-import { createReadStream, statSync, type BigIntStats } from 'node:fs';
-import { open, stat } from 'node:fs/promises';
-import { extname } from 'node:path';
+// What a model file's bytes are: size and time as they stand now, and the hash as long as these stay.
+import { createHash } from 'node:crypto';
+import { statSync, type BigIntStats } from 'node:fs';
+import { readFile, stat } from 'node:fs/promises';
+import { hashFile } from './hashing.ts';
 
 /** A file changed this shortly ago may change again within the same tick of the file system's clock. */
 const SETTLED_MS = 1_000;
-const READ_BYTES = 1 << 20;
-const GGUF_MAGIC = 'GGUF';
+/** Hashed in less time than it takes to tell a thread. */
+const SMALL_BYTES = 64 * 1024;
 
 export type Facts = { readonly isFile: boolean; readonly bytes: number; readonly mtime_ms: number; readonly stamp: string };
 
@@ -45,10 +45,16 @@ const hashed = new Map<string, { readonly stamp: string; readonly hash: string }
 export async function digestOf(path: string, facts: Facts, reading: Reading): Promise<string | null> {
   const before = hashed.get(path);
   if (before?.stamp === facts.stamp) return before.hash;
-  const digest = (await feed(path, createHash('sha256'), reading)).digest('hex');
+  const digest = facts.bytes <= SMALL_BYTES ? await hashSmall(path, reading) : await hashFile(path, reading);
   if ((await lookAt(path))?.stamp !== facts.stamp) return null;
   if (Date.now() - facts.mtime_ms > SETTLED_MS) hashed.set(path, { stamp: facts.stamp, hash: digest });
   return digest;
+}
+
+async function hashSmall(path: string, reading: Reading): Promise<string> {
+  const bytes = await readFile(path, { signal: reading.signal });
+  reading.onBytes(bytes.length);
+  return createHash('sha256').update(bytes).digest('hex');
 }
 
 /** Notes the hash of bytes that bkg itself has hashed while writing them. */
@@ -61,26 +67,3 @@ export const forget = (path: string): void => { hashed.delete(path); };
 
 /** Whether the bytes that were hashed still lie there, as far as size and time tell. */
 export const isSame = (was: { readonly bytes: number; readonly mtime_ms?: number }, facts: Facts | null): boolean => facts !== null && facts.isFile && facts.bytes === was.bytes && facts.mtime_ms === was.mtime_ms;
-
-export async function feed(path: string, hash: Hash, reading: Reading): Promise<Hash> {
-  let bytes = 0;
-  for await (const chunk of createReadStream(path, { highWaterMark: READ_BYTES, signal: reading.signal }) as AsyncIterable<Buffer>) {
-    hash.update(chunk);
-    bytes += chunk.length;
-    reading.onBytes(bytes);
-  }
-  return hash;
-}
-
-/** `name` tells the format, `path` where the bytes lie now. */
-export async function formatFault(path: string, name: string): Promise<string | null> {
-  if (extname(name).toLowerCase() !== '.gguf') return null;
-  const file = await open(path);
-  try {
-    const magic = Buffer.alloc(GGUF_MAGIC.length);
-    await file.read(magic, 0, magic.length, 0);
-    return magic.toString('latin1') === GGUF_MAGIC ? null : `${name} is no GGUF file: it does not begin with "${GGUF_MAGIC}"; check the source`;
-  } finally {
-    await file.close();
-  }
-}

@@ -33,6 +33,12 @@ export async function inspect(path: string, name: string, signal: AbortSignal): 
   }
 }
 
+/** What is wrong with the file, in words; null when nothing is. */
+export async function formatFault(path: string, name: string, signal: AbortSignal): Promise<string | null> {
+  const inspected = await inspect(path, name, signal);
+  return inspected.ok ? null : inspected.message;
+}
+
 type Order = { readonly name: string; readonly read: FormatReader; readonly signal: AbortSignal };
 
 async function inspectOpen(file: FileHandle, { name, read, signal }: Order): Promise<Inspection> {

@@ -52,7 +52,7 @@ async function withHub(body: (hub: Hub) => Promise<void>): Promise<void> {
 const base = { configFolder: '/', installation: '/' };
 const sourceOf = (text: string, files: readonly string[] | null = null): ModelSource => parseSource(text, base, files)!;
 const fetched = (hub: Hub, source: ModelSource, o: { readonly sha256?: string; readonly had?: readonly ObservedFile[]; readonly seen?: (readonly [number, number | null])[] } = {}): Promise<Whole> => fetchWhole({
-  source, sha256: o.sha256 ?? null, had: o.had ?? [], folder: join(hub.root, 'models'), env: { HF_ENDPOINT: hub.endpoint, HF_TOKEN: 'secret' }, signal: new AbortController().signal,
+  source, sha256: o.sha256 ?? null, had: o.had ?? [], folder: join(hub.root, 'models'), env: { HF_ENDPOINT: hub.endpoint, HF_TOKEN: 'secret\n' }, signal: new AbortController().signal,
   onProgress: (bytes, total) => { o.seen?.push([bytes, total]); },
 });
 function good(whole: Whole): Extract<Whole, { readonly ok: true }> {

@@ -1,11 +1,12 @@
 // Whether models' bytes are still those that were verified, hashed whole when somebody asks and by the calendar; and files in the store that no model uses.
-import { createHash } from 'node:crypto';
-import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
+import { readdir, rm, stat } from 'node:fs/promises';
 import { basename, join, sep } from 'node:path';
 import type { ExtraFile, ObservedFile, ObservedModel } from '../core/types.ts';
 import { begin } from './begin.ts';
-import { feed, forget, isSame, lookAt } from './download-bytes.ts';
+import { forget, isSame, lookAt } from './download-bytes.ts';
+import { putApart } from './download-store.ts';
 import { inspect } from './format.ts';
+import { hashFile } from './hashing.ts';
 import { monotonic_ms } from './process.ts';
 import { folderOf } from './model-files.ts';
 import type { Pace } from './supplies.ts';
@@ -16,8 +17,6 @@ const FIRST_AFTER_MS = 10 * 60_000;
 const LIST_EVERY_MS = 60_000;
 /** A part of a download that nobody goes on with: whoever wanted it may come back tomorrow. */
 const PART_AGE_MS = 7 * 24 * 3_600_000;
-/** Of what was damaged the newest are kept, for whoever wants to know how. */
-const QUARANTINE_MAX = 3;
 /** What bkg itself puts into the folders of the store; all else there is somebody's, and never touched. */
 const KEPT_NAME = /^[0-9a-f]{64}(?:\.[a-z0-9]{1,20})?$/;
 const FOLDER_NAME = /^[0-9a-f]{64}(?:\.new)?$/;
@@ -30,7 +29,7 @@ export type Verdict =
 /** `only`: the one of this name. `dryRun`: none is removed. */
 export type Pruning = { readonly only?: string; readonly dryRun?: boolean };
 
-type Damage = { readonly stamp: string; readonly message: string };
+type Damage = { readonly stamp: string; readonly digest: string; readonly message: string };
 
 export type ChecksOptions = {
   /** Of the store. */
@@ -101,18 +100,18 @@ export function openChecks(o: ChecksOptions) {
   async function checkFile(file: ObservedFile, onBytes: (bytes: number) => void): Promise<Damage | 'moved' | null> {
     const facts = await lookAt(file.path);
     if (facts === null || !isSame(file, facts)) return 'moved';
-    const digest = (await feed(file.path, createHash('sha256'), { signal, onBytes })).digest('hex');
+    const digest = await hashFile(file.path, { signal, onBytes });
     if ((await lookAt(file.path))?.stamp !== facts.stamp) return 'moved';
-    if (digest !== file.sha256) return { stamp: facts.stamp, message: `the bytes of ${file.path} have changed although its date has not: their sha256 is ${digest}, it was ${file.sha256}` };
+    if (digest !== file.sha256) return { stamp: facts.stamp, digest, message: `the bytes of ${file.path} have changed although its date has not: their sha256 is ${digest}, it was ${file.sha256}` };
     const inspected = await inspect(file.path, file.name, signal);
-    return inspected.ok ? null : { stamp: facts.stamp, message: inspected.message };
+    return inspected.ok ? null : { stamp: facts.stamp, digest, message: inspected.message };
   }
 
   /** Its own bytes are put aside, so that good ones are brought; the owner's stay, and are taken again when they are written anew. */
-  async function spoil({ path }: ObservedFile, { stamp, message }: Damage): Promise<void> {
+  async function spoil({ path }: ObservedFile, { stamp, digest, message }: Damage): Promise<void> {
     forget(path);
     const ours = path.startsWith(folder + sep);
-    if (ours) await putAside(path);
+    if (ours) await putApart(folder, { path, name: basename(path), digest });
     else spoiled.set(path, stamp);
     for (const model of [...models.values()].filter((one) => one.phase === 'present' && one.files.some((file) => file.path === path))) {
       // A folder of links holds the damaged bytes under another name.
@@ -120,14 +119,6 @@ export function openChecks(o: ChecksOptions) {
       o.set({ ...model, files: [], phase: 'failed', reason: 'Damaged', message, damaged: message, path: null, sha256: null, checking: null, verified: null, retry: monotonic_ms() });
       o.event('ModelDamaged', `model/${model.name}`, `${message}. ${ours ? 'It is fetched again.' : 'Write the file anew.'}`);
     }
-  }
-
-  async function putAside(path: string): Promise<void> {
-    const to = join(folder, 'quarantine');
-    await mkdir(to, { recursive: true, mode: 0o700 });
-    await rename(path, join(to, `${Date.now()}-${basename(path)}`));
-    const old = (await readdir(to)).filter((name) => /^\d{13}-/.test(name)).sort().slice(0, -QUARANTINE_MAX);
-    for (const name of old) await rm(join(to, name), { force: true });
   }
 
   // ─── Files that no model uses ────────────────────────────────────────────────────────────────────────────────────────

@@ -4,6 +4,7 @@ import { basename, join, sep } from 'node:path';
 import type { DesiredModel, ExtraFile, ObservedFile, ObservedModel } from '../core/types.ts';
 import { begin } from './begin.ts';
 import { isSame, lookAt, lookNow, type Facts } from './download-bytes.ts';
+import type { Fault } from './download.ts';
 import { fetchWhole, folderOf, formatOf } from './model-files.ts';
 import { monotonic_ms } from './process.ts';
 import type { Pace, SuppliesOptions } from './supplies.ts';
@@ -73,8 +74,10 @@ export function openModels(options: ModelsOptions) {
     poke();
   }
 
-  function failed(model: DesiredModel, reason: string, message: string): void {
-    const retry = model.source.kind === 'file' ? monotonic_ms() + LOOK_AGAIN_MS : pace.retryAfter(model.sourceHash);
+  function failed(model: DesiredModel, fault: Pick<Fault, 'message' | 'retryAfter_ms'> & { readonly reason: string }): void {
+    const { reason, message, retryAfter_ms = 0 } = fault;
+    // A server that asks for patience gets it.
+    const retry = model.source.kind === 'file' ? monotonic_ms() + LOOK_AGAIN_MS : Math.max(pace.retryAfter(model.sourceHash), monotonic_ms() + retryAfter_ms);
     note(model, { phase: 'failed', message, reason, retry });
     event('ModelFailed', `model/${model.name}`, message);
     finished(model);
@@ -84,7 +87,7 @@ export function openModels(options: ModelsOptions) {
     if (model.source.kind !== 'file') event('ModelFetching', `model/${model.name}`, model.sourceText);
     const last = before.get(model.name);
     const result = await fetchWhole({
-      source: model.source, sha256: model.sha256, had: last?.sourceHash === model.sourceHash ? last.files : [], folder, env: options.env, signal: own.ended.signal,
+      source: model.source, sha256: model.sha256, had: last?.sourceHash === model.sourceHash ? last.files : [], folder, env: options.env, signal: own.ended.signal, connections: options.downloads().connections, bandwidth_bytes: options.downloads().bandwidth_bytes ?? 0,
       onProgress: (bytes, bytesTotal) => {
         if (!isWanted(model, own)) return;
         note(model, { phase: 'fetching', bytes, bytesTotal, reason: 'Fetching' });
@@ -92,10 +95,10 @@ export function openModels(options: ModelsOptions) {
       },
     });
     if (!isWanted(model, own)) return;
-    if (!result.ok) return failed(model, result.reason, result.message);
+    if (!result.ok) return failed(model, result);
     const { path, sha256, bytes, files, about } = result;
     const was = models.get(model.name)?.damaged ?? null;
-    if (was !== null && (await checks.isSpoiled(files))) return failed(model, 'Damaged', was);
+    if (was !== null && (await checks.isSpoiled(files))) return failed(model, { reason: 'Damaged', message: was });
     note(model, { phase: 'present', path, sha256, bytes, bytesTotal: bytes, files, about, verified: new Date().toISOString(), reason: 'Present' });
     if (was !== null) options.mended(model.name);
     before.delete(model.name);
@@ -112,7 +115,7 @@ export function openModels(options: ModelsOptions) {
     fetching.set(model.name, own);
     note(model, { phase: 'fetching', reason: 'Fetching' });
     begin(() => run(model, own), (error) => {
-      if (isWanted(model, own)) failed(model, 'Failed', `it could not be fetched: ${(error as Error).message}`);
+      if (isWanted(model, own)) failed(model, { reason: 'Failed', message: `it could not be fetched: ${(error as Error).message}` });
     });
   }
 

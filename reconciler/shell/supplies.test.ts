@@ -10,6 +10,7 @@ import { modelNamed, pluginOf } from '../core/world.ts';
 import type { DesiredModel, ModelSource, ObservedModel } from '../core/types.ts';
 import { PLAIN } from './fixtures/plain.ts';
 import { gguf } from './format-sample.ts';
+import { monotonic_ms } from './process.ts';
 import { openStore, type Store } from './store.ts';
 import { openSupplies, type Supplies, type SuppliesOptions } from './supplies.ts';
 
@@ -53,12 +54,13 @@ const modelOf = (source: ModelSource, part: Partial<DesiredModel> = {}): Desired
 const fileAt = (path: string): DesiredModel => modelOf({ kind: 'file', path });
 const isPresent = (place: Place) => (): boolean => place.model('m')?.phase === 'present';
 
-/** `/slow…` gives a byte now and then for ever; all else is the model at once. */
+/** `/slow…` gives a byte now and then for ever, `/busy…` asks for patience; all else is the model at once. */
 async function serving(body: (server: { readonly at: (path: string) => ModelSource; readonly slow: Set<ServerResponse>; readonly asked: string[] }) => Promise<void>): Promise<void> {
   const slow = new Set<ServerResponse>();
   const asked: string[] = [];
   const server = createServer((request, response) => {
     asked.push(request.url ?? '');
+    if (request.url?.startsWith('/busy') === true) return void response.writeHead(503, { 'retry-after': '600' }).end();
     if (request.url?.startsWith('/slow') !== true) return void response.writeHead(200, { etag: '"1"', 'content-length': BYTES.length }).end(BYTES);
     response.writeHead(200, { etag: '"1"', 'content-length': 1_000_000 });
     slow.add(response);
@@ -163,6 +165,13 @@ test('a model that is removed while it is fetched stays removed, and may be fetc
   assert.equal([place.model('m'), place.seen, place.store.models()], [undefined, [], []]);
   place.supplies.fetch(modelOf(at('/slow.bin')));
   await until('bytes come again', () => (place.model('m')?.bytes ?? 0) > 0);
+})));
+
+test('a server that asks for patience gets it', () => inPlace(async (place) => serving(async ({ at }) => {
+  const before = monotonic_ms();
+  place.supplies.fetch(modelOf(at('/busy.bin')));
+  await until('it has failed', () => place.model('m')?.phase === 'failed');
+  assert.ok((place.model('m')?.retry ?? 0) >= before + 600_000);
 })));
 
 test('a model that is no longer declared is not fetched any further', () => inPlace(async (place) => serving(async ({ at, slow }) => {
