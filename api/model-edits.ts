@@ -27,7 +27,8 @@ export const rolesIn = (value: Json, plugin: string): JsonObject => { const foun
 
 /** The file's name in the letters of a name: `…/Qwen2.5-Q4_K_M-00001-of-00002.gguf@main` → `qwen2-5-q4-k-m`. */
 export function nameOfSource(source: string): string {
-  const path = source.startsWith('hf://') ? source.replace(/@[^@]*$/, '') : source.replace(/[?#].*$/s, '');
+  // A name and a password in an address are no part of a name.
+  const path = source.startsWith('hf://') ? source.replace(/@[^@]*$/, '') : source.replace(/[?#].*$/s, '').replace(/^(https?:\/\/)[^/]*@/, '$1');
   const file = decoded(path.split('/').findLast((part) => part !== '') ?? '').replace(/^(?:file|bundled):/, '');
   const stem = file.replace(/\.[A-Za-z][A-Za-z0-9]*$/, '').replace(/-\d{5}-of-\d{5}$/, '');
   const name = stem.toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-+/, '').slice(0, NAME_MAX).replace(/-+$/, '');

@@ -188,7 +188,8 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
     patch: edits.patch,
     async verify(model, actor) {
       if (!inForce.current().desired.models.some(({ name }) => name === model)) throw Object.assign(new Error(`there is no model ${model}`), { code: 'ModelUnknown' });
-      store.audit({ actor: actor.name, source: actor.source, address: actor.address ?? null, action: 'model.verify', target: model });
+      // Who asks how it comes on begins nothing.
+      if (!supplies.isChecking(model)) store.audit({ actor: actor.name, source: actor.source, address: actor.address ?? null, action: 'model.verify', target: model });
       return supplies.verify(model);
     },
     async prune({ actor, dryRun }) {

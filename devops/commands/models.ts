@@ -177,10 +177,14 @@ type Checked = { readonly id: string; readonly ok?: boolean; readonly sha256?: s
 export async function verifyModels(context: Context, names: readonly string[]): Promise<number> {
   for (const name of names) requireName('name of a model', name);
   const client = requireRunning(context);
-  const here = (await client.get<{ readonly models: readonly ModelView[] }>(MODELS)).models.filter(({ phase }) => phase === 'present').map(({ id }) => id);
+  const { models } = await client.get<{ readonly models: readonly ModelView[] }>(MODELS);
+  // What was found damaged before is damaged until good bytes are here.
+  const damage = new Map(models.flatMap(({ id, conditions }) => { const bad = conditions.find(({ type, status: is }) => type === 'Verified' && is === 'False'); return bad === undefined ? [] : [[id, bad.message] as const]; }));
+  const here = models.filter(({ id, phase }) => phase === 'present' || damage.has(id)).map(({ id }) => id);
   const found: Checked[] = [];
   for (const name of names.length > 0 ? names : here) {
-    const checked = await checkOne(client, name, context.json);
+    const known = damage.get(name);
+    const checked = known === undefined ? await checkOne(client, name, context.json) : { id: name, ok: false, bytes: null, message: known };
     found.push(checked);
     if (!context.json) write(`${paint('bold', name)} ${checked.ok === true ? `${status('verified')}: all ${size(checked.bytes)} have the sha256 ${checked.sha256 ?? ''}` : `${paint('red', 'damaged')}: ${checked.message ?? ''}`}\n`);
   }

@@ -28,7 +28,7 @@ export async function showStatus(context: Context): Promise<number> {
   for (const problem of file.problems) write(problemLine(problem, file.path, process.cwd()));
   if (!file.valid) write(house.seq === 0 ? 'No revision is in force yet: it takes effect as soon as it is right.\n\n' : 'What is on disk is not in force: the last good revision is.\n\n');
   if (house.seq > 0 || plugins.length > 0) writePlugins(plugins);
-  if (!house.adminCanSignIn) write(`\nNo admin can sign in yet: bkg printed a link at its start, where the first password is set; so does ${paint('bold', 'bkg user passwd NAME')}.\n`);
+  if (house.adminCanSignIn === false) write(`\nNo admin can sign in yet: bkg printed a link at its start, where the first password is set; ${paint('bold', 'bkg user passwd NAME')} sets it as well.\n`);
   if (models.length > 0) write(`\n${table(['model', 'declared', 'is', 'size', 'used by'], models.map((model) => [model.id, model.state, status(model.phase), sizeOf(model), model.usedBy.join(', ')]))}`);
   writeTroubles([...plugins.map((plugin) => ({ id: plugin.id, conditions: plugin.conditions })), ...models.map((model) => ({ id: model.id, conditions: model.conditions })), { id: 'bkg', conditions: house.conditions.filter((one) => one.type !== 'ConfigValid') }]);
   return 0;

@@ -121,12 +121,12 @@ function explainDamage(input: ExplainInput, plugin: DesiredPlugin): Finding | nu
 export function explainModel(input: ExplainInput, model: DesiredModel): readonly Finding[] {
   const found = input.observed.models[model.name];
   const current = found !== undefined && found.sourceHash === model.sourceHash ? found : undefined;
-  return [explainAvailable(input, model, current), ...(current === undefined ? [] : explainVerified(current))];
+  return [explainAvailable(input, model, current), ...(current === undefined ? [] : explainVerified(current, model.source.kind === 'file'))];
 }
 
 /** Whether all of its bytes are those that they should be, and when that was looked at. */
-function explainVerified(current: ObservedModel): readonly Finding[] {
-  if (current.damaged !== null) return [finding('Verified', false, ['Damaged', `${current.damaged}. ${current.phase === 'present' ? '' : 'It is brought anew.'}`.trim()])];
+function explainVerified(current: ObservedModel, isOwn: boolean): readonly Finding[] {
+  if (current.damaged !== null) return [finding('Verified', false, ['Damaged', `${current.damaged}. ${isOwn ? 'Write the file anew.' : 'It is brought anew.'}`])];
   const checking = current.checking === null ? '' : ` It is being checked (${current.bytes === 0 ? 0 : Math.floor((100 * current.checking) / current.bytes)} %).`;
   if (current.phase !== 'present') return [];
   return [finding('Verified', true, ['Hashed', `${current.verified === null ? 'Its size and time are those of the file that was hashed.' : `All of its bytes were hashed at ${current.verified}.`}${checking}`])];

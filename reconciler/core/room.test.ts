@@ -86,6 +86,14 @@ test('what can never fit says what to do about it', () => {
   assert.equal(said(plan(world, { ...wanted, memory_bytes: 60 })), ['start a'], 'what the file says counts, not what the machine has');
 });
 
+test('without a budget in the file what is declared running starts, however much it takes; with one it does not', () => {
+  const wanted = desiredOf([pluginOf('big', { memory_bytes: 60 }), onDemand('a', 6)]);
+  const world = worldOf(10);
+  world.traffic['a'] = waiting(world);
+  assert.equal(said(plan(world, wanted)), ['start big', 'wait a']);
+  assert.equal(said(plan(world, { ...wanted, memory_bytes: 10 })), ['wait big', 'start a']);
+});
+
 test('nobody leaves for one that could not start yet', () => {
   const wanted = desiredOf([onDemand('a', 6), { ...onDemand('b', 6), models: [{ role: 'chat', model: 'm', required: true, format: 'gguf', serves: [] }] }], [modelNamed('m')]);
   const world = worldOf(10);

@@ -37,7 +37,18 @@ export function fitAll(input: RoomInput): Fit {
   };
   // Who is only kept awake may leave; but what it needs and has lost comes back.
   const asked = [...wanted].filter(([id, wish]) => (wish.asked !== null || !isThere(id)) && canCome(id)).map(([id]) => id);
-  return fit({ budget_bytes: desired.memory_bytes ?? observed.memory_bytes, plugins: loadables, wanted: asked });
+  // Without a budget in the file nobody who is declared running is kept from it: weights may lie on a GPU, or be read as they are wanted.
+  const lasting = new Set(asked.filter((id) => byId.get(id)?.state === 'running').flatMap((id) => withNeeds(id, byId)));
+  const running = loadables.reduce((sum, one) => sum + (lasting.has(one.plugin) ? one.memory_bytes ?? 0 : 0), 0);
+  return fit({ budget_bytes: desired.memory_bytes ?? Math.max(observed.memory_bytes, running), plugins: loadables, wanted: asked });
+}
+
+/** Itself and all that it needs. */
+function withNeeds(id: string, byId: ReadonlyMap<string, DesiredPlugin>, seen = new Set<string>()): readonly string[] {
+  if (seen.has(id)) return [];
+  seen.add(id);
+  for (const need of byId.get(id)?.needs ?? []) withNeeds(need, byId, seen);
+  return [...seen];
 }
 
 function loadableOf(plugin: DesiredPlugin, o: { readonly observed: Observed; readonly processes: readonly ObservedProcess[] }): Loadable {

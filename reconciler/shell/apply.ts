@@ -19,7 +19,7 @@ function applyOne(action: Action, observed: Observed, { runtime, supplies }: App
     case 'install': return supplies.install(action.plugin);
     case 'download': return supplies.fetch(action.model);
     case 'remove': return supplies.drop(action.model);
-    case 'prune': return void supplies.prune({ only: action.file });
+    case 'prune': return supplies.pruneLater(action.file);
     case 'start': return runtime.start({ slot: action.slot, plugin: action.plugin, specHash: action.specHash, models: observed.models, installed: installedFor(action.plugin, observed) });
     case 'stop': return runtime.stop(action.incarnation, { plugin: action.plugin, failure: action.failure === null ? null : action.because });
     case 'configure': return runtime.configure(action.incarnation, action.plugin);

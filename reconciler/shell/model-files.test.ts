@@ -73,6 +73,11 @@ test('a repository: what engines want of it, at the commit its branch stood at, 
   assert.is(whole.sha256, sha256(Buffer.from(names.map((name) => `${sha256(FILES[name]!)}  ${name}\n`).join(''))), 'as sha256sum prints it');
   assert.equal([whole.about.format, whole.about.format === 'safetensors' && whole.about.tensors], ['safetensors', 2]);
   assert.ok(hub.asked.every((request) => request.headers.authorization === 'Bearer secret'));
+  // A link to other bytes than those that were verified is not taken for whole.
+  const wrong = join(whole.path, 'config.json');
+  rmSync(wrong);
+  writeFileSync(wrong, '{}');
+  assert.equal(readFileSync(join(good(await fetched(hub, sourceOf('hf://o/r'), { had: whole.files })).path, 'config.json')), FILES['config.json']);
   // Again: the list is asked for, and no file.
   const before = hub.asked.length;
   assert.is(good(await fetched(hub, sourceOf('hf://o/r'), { had: whole.files })).path, whole.path);

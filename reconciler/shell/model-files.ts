@@ -58,7 +58,7 @@ async function fetchAll(order: WholeOrder, wanted: readonly Wanted[]): Promise<W
     files.push({ name, path: fetched.path, sha256: fetched.sha256, bytes: fetched.bytes, mtime_ms: fetched.mtime_ms });
   }
   const hash = hashOf(files);
-  if (order.sha256 !== null && hash !== order.sha256) return fault('HashMismatch', `its files have the sha256 ${hash}, declared is ${order.sha256}; correct one of them`);
+  if (order.sha256 !== null && hash !== order.sha256) return fault('HashMismatch', `its files have the sha256 ${hash}, declared is ${order.sha256}; correct one of them (of several files it is the sha256 of what sha256sum prints of them, by name)`);
   const about = await formatOf(files, order.signal);
   if (!about.ok) return fault('Invalid', about.message);
   // The owner's shards lie side by side already.
@@ -73,12 +73,14 @@ function entryOf(folder: string, files: readonly ObservedFile[]): string {
   return files.every(({ name }) => name.endsWith('.gguf')) ? join(folder, first.name) : folder;
 }
 
-/** The folder that the files of a model lie in: of shards its path is the first of them. */
-export const folderOf = (model: Pick<ObservedModel, 'path' | 'files'>): string => (model.files.some(({ name }) => model.path?.endsWith(`/${name}`) === true) ? dirname(model.path ?? '') : model.path ?? '');
+/** The folder of links that a model's path leads to or into; its path, where there is none. */
+export const folderOf = ({ path }: Pick<ObservedModel, 'path'>): string => /^.*\/folders\/[0-9a-f]{64}(?=\/|$)/.exec(path ?? '')?.[0] ?? path ?? '';
 
 /** Used where it lies, with all that is in it. */
 async function useFolder(order: WholeOrder, folder: string): Promise<Whole> {
-  const names = (await readdir(folder, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  const entries = (await readdir(folder, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile() || entry.isSymbolicLink()).map((entry) => join(entry.parentPath, entry.name));
+  // The cache of other programs is a folder of links.
+  const names = (await Promise.all(entries.slice(0, FILES_MAX + 1).map(async (path) => ((await lookAt(path))?.isFile === true ? [path] : [])))).flat();
   if (names.length === 0) return fault('Invalid', `${folder} holds no file`, true);
   if (names.length > FILES_MAX) return fault('Invalid', `${folder} holds ${names.length} files, and a model has ${FILES_MAX} at most; name the folder of the model itself`);
   const files: ObservedFile[] = [];
@@ -100,6 +102,7 @@ const byName = (one: { readonly name: string }, other: { readonly name: string }
 
 /** What `sha256sum` prints of them, hashed in its turn; of one file its own. */
 export function hashOf(files: readonly Pick<ObservedFile, 'name' | 'sha256'>[]): string {
+  if (files.length === 1) return files[0]!.sha256;
   const lines = [...files].sort(byName).map(({ name, sha256 }) => `${sha256}  ${name}\n`);
   return createHash('sha256').update(lines.join('')).digest('hex');
 }
@@ -107,7 +110,9 @@ export function hashOf(files: readonly Pick<ObservedFile, 'name' | 'sha256'>[]):
 /** A folder of hard links under the names that the files have: the bytes lie in the store once. */
 async function layOut(store: string, hash: string, files: readonly ObservedFile[]): Promise<string> {
   const folder = join(store, 'folders', hash);
-  if ((await lookAt(folder)) !== null) return folder;
+  // A link that is another file by now, or gone, would be taken for what was verified.
+  const same = await Promise.all(files.map(async ({ name, path }) => (await lookAt(join(folder, name)))?.stamp === (await lookAt(path))?.stamp));
+  if (same.every(Boolean)) return folder;
   const making = `${folder}.new`;
   await rm(making, { recursive: true, force: true });
   for (const { name, path } of files) {
@@ -115,6 +120,7 @@ async function layOut(store: string, hash: string, files: readonly ObservedFile[
     await mkdir(dirname(to), { recursive: true, mode: 0o700 });
     await link(path, to);
   }
+  await rm(folder, { recursive: true, force: true });
   await rename(making, folder);
   return folder;
 }

@@ -11,6 +11,8 @@ import { monotonic_ms } from './process.ts';
 import { folderOf } from './model-files.ts';
 import type { Pace } from './supplies.ts';
 
+/** What could not be read is tried again after so long. */
+const AGAIN_MS = 60 * 60_000;
 /** Not while everything starts. */
 const FIRST_AFTER_MS = 10 * 60_000;
 /** The files of the store are listed this often. */
@@ -55,6 +57,7 @@ export function openChecks(o: ChecksOptions) {
   let extras: readonly ExtraFile[] = [];
   let listed_ms = -Infinity;
   const opened_ms = monotonic_ms();
+  const notBefore = new Map<string, number>();
 
   const withPath = (path: string): readonly ObservedModel[] => [...models.values()].filter((model) => model.path === path && model.phase === 'present');
   const note = (path: string, part: Partial<ObservedModel>): void => { for (const model of withPath(path)) o.set({ ...model, ...part }); };
@@ -82,7 +85,14 @@ export function openChecks(o: ChecksOptions) {
       const told = await checkFile(file, (bytes) => {
         note(path, { checking: done + bytes });
         o.pace.progress();
+      }).catch((error: unknown) => {
+        signal.throwIfAborted();
+        // What the system refuses is no damage that another copy would mend; and it is not asked again at once.
+        if ((error as NodeJS.ErrnoException).code === undefined) throw error;
+        notBefore.set(path, monotonic_ms() + AGAIN_MS);
+        return error as Error;
       });
+      if (told instanceof Error) return { ok: false, reason: 'NotPresent', message: `${file.path} cannot be read: ${told.message}` };
       if (told === 'moved') return { ok: false, reason: 'NotPresent', message: `${file.path} is not the file that was verified; it is looked at anew` };
       if (told !== null) {
         await spoil(file, told);
@@ -125,6 +135,8 @@ export function openChecks(o: ChecksOptions) {
 
   /** `isDeclared`: whose bytes stay. */
   async function list(isDeclared: (name: string) => boolean): Promise<readonly ExtraFile[]> {
+    // What is on its way, or was damaged in part, goes on with files that no model names yet.
+    if ([...models.values()].some((model) => isDeclared(model.name) && model.phase !== 'present')) return [];
     const used = new Set([...models.values()].filter((model) => isDeclared(model.name)).flatMap((model) => [folderOf(model), ...model.files.map(({ path }) => path)]));
     const found: ExtraFile[] = [];
     // Folders of links come first: as long as one is there the bytes are.
@@ -142,6 +154,7 @@ export function openChecks(o: ChecksOptions) {
 
   return {
     verify,
+    isChecking: (name: string): boolean => underWay.has(models.get(name)?.path ?? ''),
     /** Whether one of these files of the owner's is the damaged one yet. */
     async isSpoiled(files: readonly ObservedFile[]): Promise<boolean> {
       for (const { path } of files) {
@@ -163,7 +176,7 @@ export function openChecks(o: ChecksOptions) {
       }
       if (underWay.size > 0 || now - opened_ms < FIRST_AFTER_MS) return;
       const every_ms = o.every_ms();
-      const due = every_ms === 0 ? undefined : [...models.values()].filter((model) => model.phase === 'present' && Date.now() - checked(model) >= every_ms).sort((one, other) => checked(one) - checked(other))[0];
+      const due = every_ms === 0 ? undefined : [...models.values()].filter((model) => model.phase === 'present' && Date.now() - checked(model) >= every_ms && now >= (notBefore.get(model.path ?? '') ?? 0)).sort((one, other) => checked(one) - checked(other))[0];
       if (due !== undefined) begin(() => verify(due.name), (error) => { if (!signal.aborted) o.event('ModelNotVerified', `model/${due.name}`, (error as Error).message); });
     },
     /** Removes files that no declared model uses: all of them, or the one that is named. Only what bkg itself has put there. */

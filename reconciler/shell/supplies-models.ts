@@ -30,7 +30,7 @@ export function openModels(options: ModelsOptions) {
     if (model.phase !== 'present' || model.path === null) continue;
     // An older bkg wrote down less.
     const known: ObservedModel = { ...model, files: model.files ?? oneFile(model), about: model.about ?? null, verified: model.verified ?? null, damaged: null, checking: null };
-    if (!known.files.every((file) => isSame(file, lookNow(file.path)))) {
+    if (lookNow(model.path) === null || !known.files.every((file) => isSame(file, lookNow(file.path)))) {
       before.set(model.name, known);
       continue;
     }
@@ -48,6 +48,9 @@ export function openModels(options: ModelsOptions) {
   const checks = openChecks({
     folder, signal, models, pace, event, every_ms: () => options.downloads().verifyEvery_ms,
     set: (model) => {
+      const was = models.get(model.name);
+      // What of it is good need not come again.
+      if (model.phase === 'failed' && was?.phase === 'present') before.set(model.name, was);
       models.set(model.name, model);
       // How far a check has come is nothing to write down.
       if (model.checking === null) options.store.saveModel(model);
@@ -77,7 +80,8 @@ export function openModels(options: ModelsOptions) {
   function failed(model: DesiredModel, fault: Pick<Fault, 'message' | 'retryAfter_ms'> & { readonly reason: string }): void {
     const { reason, message, retryAfter_ms = 0 } = fault;
     // A server that asks for patience gets it.
-    const retry = model.source.kind === 'file' ? monotonic_ms() + LOOK_AGAIN_MS : Math.max(pace.retryAfter(model.sourceHash), monotonic_ms() + retryAfter_ms);
+    const isOwn = model.source.kind === 'file' || (model.source.kind === 'list' && model.source.files.every(({ source }) => source.kind === 'file'));
+    const retry = isOwn ? monotonic_ms() + LOOK_AGAIN_MS : Math.max(pace.retryAfter(model.sourceHash), monotonic_ms() + retryAfter_ms);
     note(model, { phase: 'failed', message, reason, retry });
     event('ModelFailed', `model/${model.name}`, message);
     finished(model);
@@ -168,12 +172,14 @@ export function openModels(options: ModelsOptions) {
       // What cannot be told now (a network drive that is away) is no reason to fetch.
       const facts = await lookAt(file.path).catch(() => 'unknown' as const);
       if (facts === 'unknown' || isSame(file, facts)) continue;
-      if (models.get(model.name) === model && !signal.aborted) lost(model, { path: file.path, facts });
-      return;
+      return lost(model, { path: file.path, facts });
     }
+    // Its folder of links is nobody's file, and is needed all the same.
+    if (model.path !== null && (await lookAt(model.path).catch(() => 'unknown' as const)) === null) lost(model, { path: model.path, facts: null });
   }
 
   function lost(model: ObservedModel, { path, facts }: { readonly path: string; readonly facts: Facts | null }): void {
+    if (models.get(model.name) !== model || signal.aborted) return;
     const message = `${path} ${facts === null ? 'is no longer there' : 'is not the file that was verified'}`;
     models.set(model.name, { ...model, phase: 'failed', reason: facts === null ? 'Vanished' : 'Changed', message, path: null, sha256: null, files: [], retry: monotonic_ms() });
     before.set(model.name, model);
@@ -210,7 +216,15 @@ export function openModels(options: ModelsOptions) {
     return removed;
   }
 
-  return { fetch, drop, abandon, look, prune, verify: (name: string): Promise<Verdict> => checks.verify(name), extras: checks.extras, observed: (): Readonly<Record<string, ObservedModel>> => Object.fromEntries(models) };
+  /** One at a time, in the background. */
+  let pruning = false;
+  function pruneLater(file: string): void {
+    if (pruning || signal.aborted) return;
+    pruning = true;
+    begin(() => prune({ only: file }).finally(() => { pruning = false; }), (error) => event('ModelNotRemoved', `model-file/${file}`, (error as Error).message));
+  }
+
+  return { fetch, drop, abandon, look, prune, pruneLater, isChecking: checks.isChecking, verify: (name: string): Promise<Verdict> => checks.verify(name), extras: checks.extras, observed: (): Readonly<Record<string, ObservedModel>> => Object.fromEntries(models) };
 }
 
 /** Of a model that was written down when a model was one file. */

@@ -44,6 +44,8 @@ export function openSupplies(options: SuppliesOptions) {
     extras: models.extras,
     verify: models.verify,
     prune: models.prune,
+    pruneLater: models.pruneLater,
+    isChecking: models.isChecking,
     /** Stops what is under way; a fetch resumes where it was. */
     close: (): void => { stopping.abort(); },
   };
