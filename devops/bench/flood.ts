@@ -6,15 +6,13 @@ const CONNECTIONS = 16;
 /** Requests on the way at once on each connection. */
 const AHEAD = 16;
 const SECRET_LENGTH = 43;
-/** So many a second and no more: what is asked for is the rate of the attack, not of the machine. */
-const RATE = 10_020;
-const TURN_MS = 1;
 /** Wrong, too many, or not now. */
 const REFUSED = /HTTP\/1\.1 [45]/;
 const STATUS_LENGTH = 'HTTP/1.1 4'.length;
 const LET_IN = 'HTTP/1.1 2';
 
-const [url = '', prefix = ''] = process.argv.slice(2);
+/** So many a second and no more, sent every so many milliseconds: what is asked for is the rate of the attack, not of the machine. */
+const [url = '', prefix = '', rate = '', turn_ms = ''] = process.argv.slice(2);
 const { hostname, port } = new URL(url);
 let sent = 0;
 let answered = 0;
@@ -49,8 +47,8 @@ async function openStream(): Promise<{ readonly fill: () => void }> {
 const streams = await Promise.all(Array.from({ length: CONNECTIONS }, openStream));
 const began = performance.now();
 setInterval(() => {
-  allowed = (performance.now() - began) / 1000 * RATE;
+  allowed = (performance.now() - began) / 1000 * Number(rate);
   for (const stream of streams) stream.fill();
-}, TURN_MS);
+}, Number(turn_ms));
 process.on('message', () => { process.send?.(answered / ((performance.now() - began) / 1000), () => process.exit(0)); });
 process.send?.('begun');

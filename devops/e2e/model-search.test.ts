@@ -1,30 +1,14 @@
 // Models while no bkg runs, and on a hub: the file is edited all the same, a search finds sources, and the hub's token goes nowhere else.
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { reaches, until, type Appliance } from './appliance.ts';
-import { bkg, declared, done, model, openHouse, openWeb, refused, running, sha256, yaml, type Web } from './model-world.ts';
+import { reaches, until } from './appliance.ts';
+import { bkg, declared, done, model, openings, refused, running, sha256, yaml } from './model-world.ts';
 
 const TOKEN = 'hf_canary_8c1d';
 
-const webs: Web[] = [];
-const web = async (other?: () => Web | null): Promise<Web> => {
-  const made = await openWeb(other);
-  webs.push(made);
-  return made;
-};
-
-const houses: Appliance[] = [];
-async function open(o: Parameters<typeof openHouse>[0] = {}): Promise<Appliance> {
-  const house = await openHouse(o);
-  houses.push(house);
-  return house;
-}
-
+const { web, open, again, close } = openings();
 const models = suite('models without a bkg, and on a hub');
-models.after.each(async () => {
-  for (const one of webs.splice(0)) await one.close();
-  for (const house of houses.splice(0)) assert.equal(await house.dispose(), []);
-});
+models.after.each(close);
 
 models('while no bkg runs the file is edited, and the next start fetches', async () => {
   const outside = await web();
@@ -40,8 +24,7 @@ models('while no bkg runs the file is edited, and the next start fetches', async
   await refused(folder, ['pull', `${outside.url}/x.gguf`, '--name', 'here'], /There is a model here already/);
   assert.match((await done(folder, 'pull', `${outside.url}/Next%20One.gguf`)).stderr, /the file says so already/);
   assert.equal(outside.seen, []);
-  const next = await house.again();
-  houses.push(next);
+  const next = await again(house);
   await until('the start has fetched it', async () => (await model(next, 'next-one')).phase === 'present');
   await reaches(next, 'one', 'running');
   await next.end();

@@ -104,3 +104,30 @@ export const openHouse = (o: Partial<ApplianceOptions> = {}): Promise<Appliance>
 
 export const declared = (house: Appliance): string => readFileSync(house.config, 'utf8');
 export const model = async (house: Appliance, id: string): Promise<ModelView> => (await house.ask(`/api/models/${id}`)).body as ModelView;
+
+/** What one test opens; `close` ends all of it, and says when something was left behind. */
+export function openings() {
+  const [webs, houses]: [Web[], Appliance[]] = [[], []];
+  return {
+    async web(other?: () => Web | null): Promise<Web> {
+      const made = await openWeb(other);
+      webs.push(made);
+      return made;
+    },
+    async open(o: Partial<ApplianceOptions> = {}): Promise<Appliance> {
+      const house = await openHouse(o);
+      houses.push(house);
+      return house;
+    },
+    /** The next start of one that has ended. */
+    async again(house: Appliance): Promise<Appliance> {
+      const next = await house.again();
+      houses.push(next);
+      return next;
+    },
+    async close(): Promise<void> {
+      for (const one of webs.splice(0)) await one.close();
+      for (const house of houses.splice(0)) assert.equal(await house.dispose(), []);
+    },
+  };
+}

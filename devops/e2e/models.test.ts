@@ -6,31 +6,15 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ModelView } from '../../reconciler/index.ts';
 import { reaches, settles, until, type Appliance } from './appliance.ts';
-import { bkg, bytes, declared, done, model, openHouse, openWeb, refused, running, sha256, yaml, type Web } from './model-world.ts';
+import { bkg, bytes, declared, done, model, openings, refused, running, sha256, yaml } from './model-world.ts';
 
-const webs: Web[] = [];
-const web = async (other?: () => Web | null): Promise<Web> => {
-  const made = await openWeb(other);
-  webs.push(made);
-  return made;
-};
-
-const houses: Appliance[] = [];
-async function open(o: Parameters<typeof openHouse>[0] = {}): Promise<Appliance> {
-  const house = await openHouse(o);
-  houses.push(house);
-  return house;
-}
-
+const { web, open, close } = openings();
 const isUnderWay = (view: { readonly phase: string; readonly bytes: number; readonly bytesTotal: number | null }): boolean => view.phase === 'fetching' && view.bytes > 0 && view.bytes < bytes.length && view.bytesTotal === bytes.length;
 const underWay = (house: Appliance, id: string): Promise<unknown> => until(`some of ${id} has come`, async () => isUnderWay(await model(house, id)));
 const kept = (house: Appliance): boolean => existsSync(join(house.home, 'models', 'sha256', `${sha256}.gguf`));
 
 const models = suite('models');
-models.after.each(async () => {
-  for (const one of webs.splice(0)) await one.close();
-  for (const house of houses.splice(0)) assert.equal(await house.dispose(), []);
-});
+models.after.each(close);
 
 models('pull declares and fetches, shows how it comes on, and ends when the bytes are here', async () => {
   const outside = await web();

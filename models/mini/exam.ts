@@ -36,7 +36,7 @@ export type Reply = { readonly text: string; readonly call: Call | null; readonl
 /** An answer is like the taught one when so much of its length is the same; its code, its figures and its names must all be. */
 const LIKENESS = 0.9;
 /** So much of each must be right, and of the replies so much end by themselves, or the model is not good enough to come along. With the same knowledge it only rises. */
-export const LEAST_RIGHT: Readonly<Record<Kind | 'ended', number>> = { questions: 0.9, foreign: 0.95, tools: 0.9, results: 0.95, json: 0.56, ended: 1 };
+export const LEAST_RIGHT: Readonly<Record<Kind | 'ended', number>> = { questions: 0.905, foreign: 0.95, tools: 0.9, results: 0.95, json: 0.56, ended: 1 };
 /** So many tools stand beside the wanted one. */
 const OTHER_TOOLS = 2;
 
