@@ -45,20 +45,31 @@ typedef struct {
   float *x, *scale1, *y1, *q, *k, *v, *seen, *x2, *scale2, *y2, *gate, *up, *inner;
 } Kept;
 
-static _Thread_local Kept kept[LAYERS];
-static _Thread_local float *stream, *last_scale, *last, *logits;
+struct Work {
+  Kept layers[LAYERS];
+  float *stream, *last_scale, *last, *logits;
+  /** The rows of the batch whose next token is learned; past the last attention only they go on. */
+  int chosen[PIECE_TOKENS_MAX], chosen_count;
+};
+
+Work *make_work(void) {
+  const size_t n = PIECE_TOKENS_MAX;
+  Work *work = memory(sizeof(Work));
+  work->stream = floats(n * WIDTH), work->last_scale = floats(n), work->last = floats(n * WIDTH), work->logits = floats(n * VOCAB);
+  for (int l = 0; l < LAYERS; l++)
+    work->layers[l] = (Kept){floats(n * WIDTH), floats(n), floats(n * WIDTH), floats(n * WIDTH), floats(n * WIDTH), floats(n * WIDTH), floats(n * WIDTH), floats(n * WIDTH), floats(n), floats(n * WIDTH),
+                             floats(n * INNER), floats(n * INNER), floats(n * INNER)};
+  return work;
+}
+
 static _Thread_local float *d_stream, *d_y, *d_q, *d_k, *d_v, *d_seen, *d_gate, *d_up, *d_inner;
 static _Thread_local float cosines[LENGTH_MAX][HEAD_WIDTH / 2], sines[LENGTH_MAX][HEAD_WIDTH / 2];
 
 void prepare(void) {
   const size_t n = PIECE_TOKENS_MAX;
-  float **wide[] = {&stream, &last, &d_stream, &d_y, &d_q, &d_k, &d_v, &d_seen}, **inner[] = {&d_gate, &d_up, &d_inner};
+  float **wide[] = {&d_stream, &d_y, &d_q, &d_k, &d_v, &d_seen}, **inner[] = {&d_gate, &d_up, &d_inner};
   for (size_t i = 0; i < sizeof wide / sizeof *wide; i++) *wide[i] = floats(n * WIDTH);
   for (size_t i = 0; i < sizeof inner / sizeof *inner; i++) *inner[i] = floats(n * INNER);
-  last_scale = floats(n), logits = floats(n * VOCAB);
-  for (int l = 0; l < LAYERS; l++)
-    kept[l] = (Kept){floats(n * WIDTH), floats(n), floats(n * WIDTH), floats(n * WIDTH), floats(n * WIDTH), floats(n * WIDTH), floats(n * WIDTH), floats(n * WIDTH), floats(n), floats(n * WIDTH),
-                     floats(n * INNER), floats(n * INNER), floats(n * INNER)};
   for (int p = 0; p < LENGTH_MAX; p++)
     for (int i = 0; i < HEAD_WIDTH / 2; i++) {
       const double angle = p * pow((double)ROPE_BASE, -2.0 * i / HEAD_WIDTH);
@@ -116,35 +127,33 @@ static void rotate(const Batch *b, float *x, float sign) {
   }
 }
 
-/** The rows of a batch whose next token is learned; past the last attention only they go on. */
-static _Thread_local int chosen[PIECE_TOKENS_MAX], chosen_count;
-
-static void choose(const Batch *b) {
-  chosen_count = 0;
+static void choose(const Batch *b, Work *work) {
+  work->chosen_count = 0;
   for (int t = 0; t < b->tokens; t++)
-    if (b->learned[t]) chosen[chosen_count++] = t;
+    if (b->learned[t]) work->chosen[work->chosen_count++] = t;
 }
 /** The chosen rows of x, moved to its beginning. */
-static void gather_rows(float *x) {
-  for (int r = 0; r < chosen_count; r++) memmove(x + (size_t)r * WIDTH, x + (size_t)chosen[r] * WIDTH, WIDTH * sizeof(float));
+static void gather_rows(const Work *work, float *x) {
+  for (int r = 0; r < work->chosen_count; r++) memmove(x + (size_t)r * WIDTH, x + (size_t)work->chosen[r] * WIDTH, WIDTH * sizeof(float));
 }
 /** Back to their places, zeros between them. */
-static void spread_rows(float *x, int rows) {
-  for (int t = rows - 1, r = chosen_count - 1; t >= 0; t--)
-    if (r >= 0 && chosen[r] == t) memmove(x + (size_t)t * WIDTH, x + (size_t)r-- * WIDTH, WIDTH * sizeof(float));
+static void spread_rows(const Work *work, float *x, int rows) {
+  for (int t = rows - 1, r = work->chosen_count - 1; t >= 0; t--)
+    if (r >= 0 && work->chosen[r] == t) memmove(x + (size_t)t * WIDTH, x + (size_t)r-- * WIDTH, WIDTH * sizeof(float));
     else memset(x + (size_t)t * WIDTH, 0, WIDTH * sizeof(float));
 }
 
 // ─── One step ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** Leaves in `logits` what each of the chosen rows would go on with, and all that the way back needs. */
-static void read_batch(const Batch *b, const Model *m) {
+static void read_batch(const Batch *b, const Model *m, Work *work) {
   int n = b->tokens;
-  choose(b);
+  float *stream = work->stream;
+  choose(b, work);
   for (int t = 0; t < n; t++) memcpy(stream + (size_t)t * WIDTH, m->words + (size_t)b->ids[t] * WIDTH, WIDTH * sizeof(float));
   for (int l = 0; l < LAYERS; l++) {
     const Layer *w = &m->layers[l];
-    const Kept *k = &kept[l];
+    const Kept *k = &work->layers[l];
     const int is_last = l == LAYERS - 1;
     const uint8_t *wanted = is_last ? b->learned : 0;
     memcpy(k->x, stream, (size_t)n * WIDTH * sizeof(float));
@@ -156,9 +165,9 @@ static void read_batch(const Batch *b, const Model *m) {
     rotate(b, k->k, 1);
     attend(b, (Heads){k->q, k->k, k->v, k->seen}, wanted);
     if (is_last) {
-      gather_rows(k->seen);
-      gather_rows(stream);
-      n = chosen_count;
+      gather_rows(work, k->seen);
+      gather_rows(work, stream);
+      n = work->chosen_count;
     }
     product(n, WIDTH, WIDTH, k->seen, w->o, stream, ADD);
     memcpy(k->x2, stream, (size_t)n * WIDTH * sizeof(float));
@@ -168,17 +177,17 @@ static void read_batch(const Batch *b, const Model *m) {
     for (int i = 0; i < n * INNER; i++) k->inner[i] = k->gate[i] / (1.0f + expf(-k->gate[i])) * k->up[i];
     product(n, INNER, WIDTH, k->inner, w->down, stream, ADD);
   }
-  norm(n, stream, m->norm, last_scale, last);
-  multiply((Sizes){n, VOCAB, WIDTH}, plain(last, WIDTH), turned(m->said, WIDTH), logits, SET);
+  norm(n, stream, m->norm, work->last_scale, work->last);
+  multiply((Sizes){n, VOCAB, WIDTH}, plain(work->last, WIDTH), turned(m->said, WIDTH), work->logits, SET);
 }
 
 /** Turns `logits` into their slopes; returns the loss. */
-static float judge(const Batch *b, float weight) {
+static float judge(const Batch *b, float weight, const Work *work) {
   float loss = 0;
-  for (int r = 0; r < chosen_count; r++) {
-    float *row = logits + (size_t)r * VOCAB, most = row[0], sum = 0;
-    const int wanted = b->targets[chosen[r]];
-    const float share = b->learned[chosen[r]] / weight, own = row[wanted];
+  for (int r = 0; r < work->chosen_count; r++) {
+    float *row = work->logits + (size_t)r * VOCAB, most = row[0], sum = 0;
+    const int wanted = b->targets[work->chosen[r]];
+    const float share = b->learned[work->chosen[r]] / weight, own = row[wanted];
     for (int i = 1; i < VOCAB; i++) most = row[i] > most ? row[i] : most;
     for (int i = 0; i < VOCAB; i++) row[i] = expf(row[i] - most);
     for (int i = 0; i < VOCAB; i++) sum += row[i];
@@ -190,17 +199,20 @@ static float judge(const Batch *b, float weight) {
   return loss;
 }
 
-float learn(const Batch *b, float weight, const Model *m, Model *g) {
-  read_batch(b, m);
-  const float loss = judge(b, weight);
-  int n = chosen_count;
-  product(n, VOCAB, WIDTH, logits, m->said, d_y, SET);
-  multiply((Sizes){VOCAB, WIDTH, n}, turned(logits, VOCAB), plain(last, WIDTH), g->said, ADD);
+float there(const Batch *b, float weight, const Model *m, Work *work) {
+  read_batch(b, m, work);
+  return judge(b, weight, work);
+}
+
+void back(const Batch *b, const Model *m, Work *work, Model *g) {
+  int n = work->chosen_count;
+  product(n, VOCAB, WIDTH, work->logits, m->said, d_y, SET);
+  multiply((Sizes){VOCAB, WIDTH, n}, turned(work->logits, VOCAB), plain(work->last, WIDTH), g->said, ADD);
   memset(d_stream, 0, (size_t)n * WIDTH * sizeof(float));
-  norm_back(n, stream, m->norm, last_scale, d_y, d_stream, g->norm);
+  norm_back(n, work->stream, m->norm, work->last_scale, d_y, d_stream, g->norm);
   for (int l = LAYERS - 1; l >= 0; l--) {
     const Layer *w = &m->layers[l], *dw = &g->layers[l];
-    const Kept *k = &kept[l];
+    const Kept *k = &work->layers[l];
     const int is_last = l == LAYERS - 1;
     const uint8_t *wanted = is_last ? b->learned : 0;
     product_back(n, INNER, WIDTH, k->inner, w->down, d_stream, d_inner, dw->down, SET);
@@ -215,8 +227,8 @@ float learn(const Batch *b, float weight, const Model *m, Model *g) {
     product_back(n, WIDTH, WIDTH, k->seen, w->o, d_stream, d_seen, dw->o, SET);
     if (is_last) {
       n = b->tokens;
-      spread_rows(d_seen, n);
-      spread_rows(d_stream, n);
+      spread_rows(work, d_seen, n);
+      spread_rows(work, d_stream, n);
     }
     attend_back(b, (Heads){k->q, k->k, k->v, k->seen}, (Heads){d_q, d_k, d_v, d_seen}, wanted);
     rotate(b, d_q, -1);
@@ -228,5 +240,4 @@ float learn(const Batch *b, float weight, const Model *m, Model *g) {
   }
   for (int t = 0; t < n; t++)
     for (int i = 0; i < WIDTH; i++) g->words[(size_t)b->ids[t] * WIDTH + i] += d_stream[(size_t)t * WIDTH + i];
-  return loss;
 }

@@ -95,6 +95,12 @@ static void block(int steps, const Pairs *a, const Pairs *b, float *c, size_t st
   _tile_stored(0, c, bytes); _tile_stored(1, c + ROWS, bytes); _tile_stored(2, below, bytes); _tile_stored(3, below + ROWS, bytes);
 }
 
+/** Has the block of C that is next brought near: its rows lie too far apart for the processor to see it coming. */
+static inline void fetch_block(const float *c, Sizes s, int row, int column) {
+  for (int r = row; r < least(row + BLOCK, s.rows); r++)
+    for (int n = 0; n < BLOCK; n += ROWS) __builtin_prefetch(c + (size_t)r * s.columns + column + n, 1, 3);
+}
+
 int multiply_in_tiles(Sizes s, Matrix a, Matrix b, float *c, Into into) {
   if (!ready()) return 0;
   static _Thread_local Pairs *packed_a, *packed_b;
@@ -119,6 +125,7 @@ int multiply_in_tiles(Sizes s, Matrix a, Matrix b, float *c, Into into) {
     const int high = least(BLOCK, s.rows - i);
     for (int j = 0; j < s.columns; j += BLOCK) {
       float *to = c + (size_t)i * s.columns + j;
+      fetch_block(c, s, j + BLOCK < s.columns ? i : i + BLOCK, j + BLOCK < s.columns ? j + BLOCK : 0);
       const Pairs *b_block = packed_b + (size_t)(j / BLOCK) * steps * 2 * ROWS;
       const int wide = least(BLOCK, s.columns - j);
       if (high == BLOCK && wide == BLOCK) {

@@ -7,6 +7,7 @@
 // FIRST   the weights to begin with, and
 // WEIGHTS those learned: float32, in the order of `layout`; matrices as [in][out].
 #include <omp.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,22 +73,68 @@ static int count_steps(const Talk *talks, int count) {
   return (pieces + PIECES - 1) / PIECES;
 }
 
-/** The loss of a step, and its slope into the first of `slopes`. Which thread learns what is fixed, and so is the order of every sum. */
-static float learn_all(const Batch pieces[PIECES], const Model *m, float *slopes[THREADS]) {
+/** How far a step has come: of each piece, and which works are free. */
+typedef struct {
+  enum { NEW, ON_ITS_WAY, THERE, ON_ITS_WAY_BACK, DONE } pieces[PIECES];
+  Work *of[PIECES], *free[WORKS];
+  int free_count, begun_back;
+} Course;
+
+/** What this thread does next: a way back whose turn it is, else a way there; -1 while it has to wait. The lowest piece first, so that works get free. */
+static int next_piece(Course *c) {
+  for (int p = 0; p < PIECES; p++)
+    if (c->pieces[p] == THERE && (p < ROWS_OF_PIECES || c->pieces[p - ROWS_OF_PIECES] == DONE)) {
+      c->pieces[p] = ON_ITS_WAY_BACK, c->begun_back++;
+      return p;
+    }
+  for (int p = 0; p < PIECES && c->free_count > 0; p++)
+    if (c->pieces[p] == NEW) {
+      c->pieces[p] = ON_ITS_WAY, c->of[p] = c->free[--c->free_count];
+      return p;
+    }
+  return -1;
+}
+
+/**
+ * The loss of a step, and its slope into the first of `slopes`. Whichever thread is free goes on with a piece, for one may be slower than the other;
+ * to which of the slopes a piece adds its own, and after which piece, is fixed, and so is the order of every sum.
+ */
+static float learn_all(const Batch pieces[PIECES], const Model *m, float *slopes[ROWS_OF_PIECES], Work *const works[WORKS]) {
   float weight = 0, loss = 0, losses[PIECES];
   for (const Batch *b = pieces; b < pieces + PIECES; b++)
     for (int t = 0; t < b->tokens; t++) weight += b->learned[t];
+  Course course = {.free_count = WORKS};
+  memcpy(course.free, works, sizeof course.free);
 #pragma omp parallel
   {
-    float *slope = slopes[omp_get_thread_num()];
-    memset(slope, 0, parameters * sizeof(float));
-    Model g = view(slope);
-#pragma omp for schedule(static, 1)
-    for (int p = 0; p < PIECES; p++) losses[p] = learn(&pieces[p], weight, m, &g);
+#pragma omp for
+    for (int s = 0; s < ROWS_OF_PIECES; s++) memset(slopes[s], 0, parameters * sizeof(float));
+    for (int is_over = 0; !is_over;) {
+      int p, is_back = 0;
+#pragma omp critical
+      {
+        p = next_piece(&course);
+        is_back = p >= 0 && course.pieces[p] == ON_ITS_WAY_BACK;
+        is_over = course.begun_back == PIECES;
+      }
+      if (p < 0) {
+        if (!is_over) sched_yield();
+        continue;
+      }
+      if (is_back) {
+        Model g = view(slopes[p % ROWS_OF_PIECES]);
+        back(&pieces[p], m, course.of[p], &g);
+      } else losses[p] = there(&pieces[p], weight, m, course.of[p]);
+#pragma omp critical
+      {
+        course.pieces[p] = is_back ? DONE : THERE;
+        if (is_back) course.free[course.free_count++] = course.of[p];
+      }
+    }
   }
   for (int p = 0; p < PIECES; p++) loss += losses[p];
-  for (int t = 1; t < THREADS; t++)
-    for (size_t i = 0; i < parameters; i++) slopes[0][i] += slopes[t][i];
+  for (int s = 1; s < ROWS_OF_PIECES; s++)
+    for (size_t i = 0; i < parameters; i++) slopes[0][i] += slopes[s][i];
   return loss;
 }
 
@@ -113,8 +160,10 @@ int main(int argc, char **argv) {
   int talk_count, next = 0;
   Talk *talks = read_talks(argv[1], &talk_count);
   const int steps = count_steps(talks, talk_count);
-  float *all = floats(parameters), *slopes[THREADS];
-  for (int t = 0; t < THREADS; t++) slopes[t] = floats(parameters);
+  float *all = floats(parameters), *slopes[ROWS_OF_PIECES];
+  for (int s = 0; s < ROWS_OF_PIECES; s++) slopes[s] = floats(parameters);
+  Work *works[WORKS];
+  for (int w = 0; w < WORKS; w++) works[w] = make_work();
   FILE *begun = fopen(argv[2], "rb");
   if (!begun) return perror(argv[2]), 1;
   need(fread(all, sizeof(float), parameters, begun), parameters, argv[2]);
@@ -128,7 +177,7 @@ int main(int argc, char **argv) {
   int summed = 0;
   for (int step = 1; step <= steps; step++) {
     gather(pieces, talks, talk_count, &next);
-    sum += learn_all(pieces, &m, slopes), summed++;
+    sum += learn_all(pieces, &m, slopes, works), summed++;
     for (int p = 0; p < PIECES; p++) tokens += pieces[p].tokens;
     update(all, slopes[0], step, steps);
     if (now() - said > SAY_EVERY_S || step == steps) {

@@ -10,8 +10,12 @@
 #define HEAD_WIDTH (WIDTH / HEADS)
 #define LENGTH_MAX CONTEXT
 #define THREADS 2
-/** A step learns from so many pieces, half of them on each thread, each of so many tokens and at most one conversation more. Larger pieces are slower. */
+/** A step learns from so many pieces, each of so many tokens and at most one conversation more. Larger pieces are slower. */
 #define PIECES 8
+/** The slopes of pieces add up in so many rows, in each one after another. */
+#define ROWS_OF_PIECES 2
+/** So many pieces may be under way at once. */
+#define WORKS 4
 #define PIECE_TOKENS 512
 #define PIECE_TOKENS_MAX (PIECE_TOKENS + LENGTH_MAX)
 
@@ -90,9 +94,14 @@ void attend(const Batch *b, Heads h, const uint8_t *wanted);
 /** From the slopes of what was seen those of q, k and v. */
 void attend_back(const Batch *b, Heads h, Heads d, const uint8_t *wanted);
 
-/** Gets memory for `learn` on this thread. */
+/** What a batch leaves on its way there for its way back. */
+typedef struct Work Work;
+Work *make_work(void);
+/** Gets memory for the way back on this thread. */
 void prepare(void);
-/** The loss of a batch, each learned token by its share of `weight`, and adds its slope to `g`. */
-float learn(const Batch *b, float weight, const Model *m, Model *g);
+/** The loss of a batch, each learned token by its share of `weight`. */
+float there(const Batch *b, float weight, const Model *m, Work *work);
+/** Adds its slope to `g`. */
+void back(const Batch *b, const Model *m, Work *work, Model *g);
 /** Changes all weights by their slopes. */
 void update(float *all, float *slope, int step, int steps);
