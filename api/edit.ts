@@ -1,12 +1,12 @@
 // An edit of bkg.yaml from a request: masks, revision, dry run, commit, waiting, and the answer with a diff that may be shown.
-import { failure } from './problem.ts';
+import { failure, refusalIn } from './problem.ts';
 import { judgeEdit } from './auth/edits.ts';
 import { hiddenFrom, lacking, may, type Somebody } from './auth/somebody.ts';
 import { composedOf } from './composed.ts';
 import { unmask } from './mask.ts';
 import { maskedDiff, unmaskedText } from './masking.ts';
 import { otherSide } from './redact-diff.ts';
-import { type Answer, type Call, durationOf, flagOf, json } from './route.ts';
+import { type Answer, type Call, TEXT, durationOf, flagOf, json, list, object } from './route.ts';
 import type { Json, PatchOperation, PatchResult } from '../reconciler/index.ts';
 import { tokensOf } from '../schema/pointer.ts';
 import type { Schema } from '../schema/walk.ts';
@@ -17,11 +17,19 @@ const WAIT_MS = 30_000;
 
 export type Declared = { readonly text: string; readonly revision: string; readonly value: Json };
 
-/** Operations, or a whole text; `ifRevision` null writes over whatever stands there. */
-export type Change = { readonly operations: readonly PatchOperation[] } | { readonly text: string };
-export type Edit = { readonly read: Declared; readonly change: Change; readonly ifRevision: string | null; /** As in the reconciler's patch; true when absent. */ readonly denies?: boolean };
+/** Operations, a whole text, or back to a revision; `ifRevision` null writes over whatever stands there. */
+export type Change = { readonly operations: readonly PatchOperation[] } | { readonly text: string } | { readonly rollback: string };
+export type Edit = { readonly read: Declared; readonly change: Change; readonly ifRevision: string | null; /** As in the reconciler's patch; true when absent. */ readonly denies?: boolean; /** What is secret before and after it; as what is in force says when absent. */ readonly root?: Schema };
 
 type Done = Extract<PatchResult, { readonly ok: true }>;
+
+/** Query and answer of every route that edits the file. */
+export const EDIT_QUERY = {
+  dryRun: 'true: say what would happen, write nothing.',
+  wait: 'converged: answer when the machine has followed, or cannot.',
+  timeout: 'Longest wait, e.g. 30s (default), 10m at most; then 202.',
+};
+export const EDITED = object({ revision: TEXT, operation: { type: ['string', 'null'] }, plan: object({ revision: TEXT, actions: list(object({ do: TEXT, unit: TEXT, because: TEXT })) }), diff: { type: ['string', 'null'] } });
 
 /** The ETag of every place of the file is the revision of its bytes. */
 export const etagOf = (revision: string): string => `"${revision}"`;
@@ -45,15 +53,33 @@ export function ifMatchOf(call: Call, now: string): string | null {
 export async function commit(call: Call, edit: Edit, dryRun: boolean): Promise<Done & { readonly shown: string | null }> {
   const { reconciler } = call.house;
   if ('operations' in edit.change) keepHidden(call.who, edit.change.operations);
-  const root = composedOf(reconciler.snapshot().desired);
-  const meant = 'text' in edit.change
-    ? await unmaskedText(edit.change.text, { current: edit.read.text, value: edit.read.value, root })
-    : unmask(edit.change.operations, edit.read.value, root);
-  if (meant.problems.length > 0) throw failure({ status: 422, code: meant.problems[0]!.code, detail: meant.problems[0]!.message, problems: meant.problems });
-  const change = 'text' in meant ? { text: meant.text } : { operations: meant.operations };
+  const root = edit.root ?? composedOf(reconciler.snapshot().desired);
+  const change = await unmasked(edit, root);
   const result = await reconciler.patch({ actor: call.actor, change, ifRevision: edit.ifRevision, dryRun, denies: edit.denies ?? true, judge: (before, after) => judgeEdit(call.now(), before, after) });
   if (result.ok) return { ...result, shown: await shownTo(call.who, result.diff, { before: edit.read.text, root }) };
   throw failure(await refusalOf(call, { result, read: edit.read, root }));
+}
+
+/** More often nobody else edits in the same moment. */
+const AGAIN_MAX = 8;
+
+/** For an edit that was worked out from what stood in the file, and names its revision: worked out anew where that has changed meanwhile. */
+export async function workedOut<Result>(work: () => Promise<Result>): Promise<Result> {
+  for (let tried = 1; ; tried += 1) {
+    try {
+      return await work();
+    } catch (error) {
+      if (refusalIn(error)?.code !== 'RevisionStale' || tried === AGAIN_MAX) throw error;
+    }
+  }
+}
+
+/** What the edit means: where it says a mask, what stands there. */
+async function unmasked({ change, read }: Edit, root: Schema): Promise<Change> {
+  if ('rollback' in change) return change;
+  const meant = 'text' in change ? await unmaskedText(change.text, { current: read.text, value: read.value, root }) : unmask(change.operations, read.value, root);
+  if (meant.problems.length > 0) throw failure({ status: 422, code: meant.problems[0]!.code, detail: meant.problems[0]!.message, problems: meant.problems });
+  return 'text' in meant ? { text: meant.text } : { operations: meant.operations };
 }
 
 /** What one may not see is not told by a copy of it, nor by a test whether it is so. */

@@ -15,7 +15,7 @@ export type HubSource = {
 export type HubRow = {
   /** org/repo. */
   readonly id: string;
-  /** The best first; empty where the repository has no single file of the format. */
+  /** The best first; empty where the repository has no model of the format. */
   readonly sources: readonly HubSource[];
   readonly downloads: number | null;
   readonly likes: number | null;
@@ -32,8 +32,10 @@ const PATH_MAX = 300;
 /** Small enough for the machine at hand and still good first; what is larger or coarser after. */
 const QUANTISATIONS = ['Q4_K_M', 'Q5_K_M', 'Q8_0', 'Q6_K', 'Q4_K_S', 'Q4_0', 'Q5_K_S', 'IQ4_XS', 'IQ4_NL', 'MXFP4', 'Q5_0', 'Q3_K_M', 'Q3_K_L', 'BF16', 'F16'];
 const QUANTISATION = /(?:^|[-._/])(I?Q\d(?:_[A-Z0-9]{1,2}){0,2}|MXFP4|BF16|F16|FP16|F32)(?=[-._/]|$)/gi;
-/** A part of a model in many files, and what only another model can use. */
-const NO_MODEL = /-\d{5}-of-\d{5}\.|(?:^|\/)(?:mmproj|imatrix)[^/]*$|(?:^|\/)adapter_model\./i;
+/** What only another model can use. */
+const NO_MODEL = /(?:^|\/)(?:mmproj|imatrix)[^/]*$|(?:^|\/)adapter_model\./i;
+/** A part of a model in many files. */
+const SHARD = /^(.*)-(\d{5})-of-(\d{5})(\.[a-z]+)$/i;
 /** What a source cannot name: its last @ begins the revision. Nor does it lead elsewhere. */
 const UNFIT = /[\s@\p{C}]|(?:^|\/)\.{1,2}(?:\/|$)/u;
 const REPOSITORY = /^(?!\.+\/)[\w.-]{1,100}\/(?!\.+$)[\w.-]{1,100}$/;
@@ -50,7 +52,7 @@ export function quantizationOf(path: string): string | null {
 
 type File = { readonly path: string; readonly bytes: number | null; readonly sha256: string | null };
 
-/** Files of the format that are a model by themselves. */
+/** Files of the format. */
 function filesOf(siblings: unknown, format: Format): readonly File[] {
   if (!Array.isArray(siblings)) return [];
   return siblings.flatMap((sibling: unknown): readonly File[] => {
@@ -62,6 +64,23 @@ function filesOf(siblings: unknown, format: Format): readonly File[] {
   });
 }
 
+/** A model in many files is named by the first of them, which stands for all; weights that are read with what lies beside them, by their folder. Without one of its files it is none. */
+function wholesOf(files: readonly File[], format: Format): readonly File[] {
+  const shards = new Map<string, File[]>();
+  for (const file of files) {
+    const [, head, , total] = SHARD.exec(file.path) ?? [];
+    if (head !== undefined) shards.set(`${head} ${total}`, [...(shards.get(`${head} ${total}`) ?? []), file]);
+  }
+  const wholes = [...shards].flatMap(([name, parts]): readonly File[] => {
+    const first = parts.find(({ path }) => SHARD.exec(path)?.[2] === '00001');
+    if (first === undefined || parts.length !== Number(name.slice(name.lastIndexOf(' ') + 1))) return [];
+    const bytes = parts.every((part) => part.bytes !== null) ? parts.reduce((sum, part) => sum + part.bytes!, 0) : null;
+    const path = format === 'safetensors' ? first.path.slice(0, first.path.lastIndexOf('/') + 1) : first.path;
+    return [{ path, bytes, sha256: null }];
+  });
+  return [...files.filter(({ path }) => !SHARD.test(path)), ...wholes];
+}
+
 function rankOf({ path }: File): number {
   const known = QUANTISATIONS.indexOf(quantizationOf(path) ?? '');
   if (known >= 0) return known;
@@ -71,13 +90,13 @@ function rankOf({ path }: File): number {
 
 /** One for each quantisation that is named, the best first. */
 export function sourcesOf(id: string, siblings: unknown, format: Format): readonly HubSource[] {
-  const ranked = [...filesOf(siblings, format)].sort((one, other) => rankOf(one) - rankOf(other) || one.path.length - other.path.length);
+  const ranked = [...wholesOf(filesOf(siblings, format), format)].sort((one, other) => rankOf(one) - rankOf(other) || one.path.length - other.path.length);
   const seen = new Set<string>();
   return ranked.flatMap(({ path, bytes, sha256 }): readonly HubSource[] => {
     const quantization = quantizationOf(path);
     if (quantization !== null && seen.has(quantization)) return [];
     if (quantization !== null) seen.add(quantization);
-    return [{ source: `hf://${id}/${path}`, quantization, bytes, sha256 }];
+    return [{ source: path === '' ? `hf://${id}` : `hf://${id}/${path}`, quantization, bytes, sha256 }];
   }).slice(0, SOURCES_MAX);
 }
 

@@ -56,7 +56,7 @@ test('first the state as it is, then what changes, each frame of the right shape
 });
 
 const fetching = (id: string, more: Partial<ModelView>): ModelView =>
-  ({ id, source: 'https://h/m.gguf', state: 'present', phase: 'fetching', sha256: null, bytes: 0, bytesTotal: null, usedBy: [], about: null, verified: null, checking: null, conditions: [{ type: 'Available', status: 'False', reason: 'Fetching', message: `It is being fetched (${more.bytes ?? 0}).`, since: 'now', revision: 'r' }], ...more });
+  ({ id, source: 'https://h/m.gguf', state: 'present', phase: 'fetching', sha256: null, bytes: 0, bytesTotal: null, usedBy: [], about: null, commit: null, verified: null, checking: null, conditions: [{ type: 'Available', status: 'False', reason: 'Fetching', message: `It is being fetched (${more.bytes ?? 0}).`, since: 'now', revision: 'r' }], ...more });
 
 test('models: how each comes on, and that one is no longer declared', async () => {
   const plugins = [{ id: 'echo' }, { id: 'other' }];

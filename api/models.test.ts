@@ -23,7 +23,7 @@ const plugins: HouseSpec['plugins'] = [
   { id: 'one', roles: [role('chat', 'mini'), role('embedding', 'mini')] }, { id: 'two', roles: [role('chat', 'mini'), role('embedding', 'late')] }, { id: 'none' }, { id: 'single', roles: [role('vision', null)] },
 ];
 const view = (id: string, more: Partial<ModelView> = {}): ModelView =>
-  ({ id, source: `https://h/${id}.gguf`, state: 'present', phase: 'present', sha256: HASH, bytes: 4, bytesTotal: 4, usedBy: [], about: null, verified: null, checking: null, conditions: [{ type: 'Available', status: 'True', reason: 'Present', message: `${id} is as it is.`, since: 's', revision: 'r' }], ...more });
+  ({ id, source: `https://h/${id}.gguf`, state: 'present', phase: 'present', sha256: HASH, bytes: 4, bytesTotal: 4, usedBy: [], about: null, commit: null, verified: null, checking: null, conditions: [{ type: 'Available', status: 'True', reason: 'Present', message: `${id} is as it is.`, since: 's', revision: 'r' }], ...more });
 const HOUSE: HouseSpec = { text: TEXT, plugins, models: [view('mini'), view('late', { state: 'ondemand', phase: 'absent' })] };
 
 const searches: HubQuery[] = [];

@@ -10,7 +10,7 @@ const TEXT = 'version: 1\nplugins:\n  echo:\n  sleepy: { state: ondemand }\n  of
 const PLUGINS: readonly PluginSpec[] = [
   { id: 'echo', capabilities: [capability('demo.echo')] }, { id: 'sleepy', state: 'ondemand', status: 'stopped', route: 'asleep' }, { id: 'off', state: 'stopped', status: 'stopped' },
 ];
-const MODEL: ModelView = { id: 'mini', source: 'file:mini.gguf', state: 'present', phase: 'present', sha256: null, bytes: 5, bytesTotal: 5, usedBy: ['echo'], about: null, verified: null, checking: null, conditions: [] };
+const MODEL: ModelView = { id: 'mini', source: 'file:mini.gguf', state: 'present', phase: 'present', sha256: null, bytes: 5, bytesTotal: 5, usedBy: ['echo'], about: null, commit: null, verified: null, checking: null, conditions: [] };
 
 let doors: Doors;
 test.before.each(async () => { doors = await openDoors({ text: TEXT, plugins: PLUGINS, models: [MODEL] }); });

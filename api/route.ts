@@ -105,6 +105,11 @@ export function numberOf(query: URLSearchParams, name: string, o: { readonly oth
   return Number(text);
 }
 
+/** Rows of a list when nothing is said, and at most. */
+export const ROWS = 100;
+const ROWS_MAX = 1_000;
+export const limitOf = (call: Call): number => numberOf(call.query, 'limit', { otherwise: ROWS, max: ROWS_MAX });
+
 /** `?name=true` or `?name=false`; absent is false. */
 export function flagOf(query: URLSearchParams, name: string): boolean {
   const text = query.get(name);

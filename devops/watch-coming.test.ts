@@ -10,7 +10,7 @@ const LONG_MS = 3_600_000;
 type Look = Partial<Pick<ModelView, 'phase' | 'bytes' | 'state'>> & { readonly reason?: string };
 
 const viewOf = ({ phase = 'fetching', bytes = 0, state = 'present', reason = 'Fetching' }: Look): ModelView =>
-  ({ id: 'm', source: 'https://h/m', state, phase, sha256: null, bytes, bytesTotal: 9, usedBy: [], about: null, verified: null, checking: null, conditions: [{ type: 'Available', status: 'False', reason, message: 'As it is.', since: 's', revision: 'r' }] });
+  ({ id: 'm', source: 'https://h/m', state, phase, sha256: null, bytes, bytesTotal: 9, usedBy: [], about: null, commit: null, verified: null, checking: null, conditions: [{ type: 'Available', status: 'False', reason, message: 'As it is.', since: 's', revision: 'r' }] });
 
 /** Answers the looks one after another, then goes on with the last. */
 function watching(looks: readonly (Look | 'removed' | 'down')[], o: { readonly patience?: Partial<Patience>; readonly interrupted?: AbortSignal; readonly onLook?: (count: number) => void } = {}): Promise<Ended> {

@@ -15,6 +15,7 @@ import { unifiedDiff } from './shell/diff.ts';
 import type { LogRecord, OpenOptions, Ports, Reconciler, ReconcilerEvent, ShownCertificate, Snapshot } from './shell/door.ts';
 import { openEdits } from './shell/edits.ts';
 import { openEvents } from './shell/events.ts';
+import { openHistory } from './shell/history.ts';
 import { openInForce } from './shell/inforce.ts';
 import { openLocal } from './shell/local.ts';
 import { lockHome } from './shell/lock.ts';
@@ -41,7 +42,9 @@ export { begin } from './shell/begin.ts';
 export { examine, patchOffline } from './shell/offline.ts';
 export { pickPort } from './shell/ports.ts';
 export { openTraffic } from './shell/traffic.ts';
+export { unifiedDiff } from './shell/diff.ts';
 export { installAhead } from './shell/ahead.ts';
+export { HUB, openHubLine, type HubAnswer, type HubLine } from './shell/hub.ts';
 export { revisionOf } from './shell/declare.ts';
 export { mergePatchToOperations } from './shell/splice.ts';
 export { differences, type Place } from './core/changes.ts';
@@ -169,6 +172,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
       await loop.turn();
     },
   });
+  const history = openHistory({ store, place });
   let heartbeat: NodeJS.Timeout | null = null;
   let watcher: { close(): void | Promise<void> } | null = null;
 
@@ -193,9 +197,9 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
       return supplies.verify(model);
     },
     async prune({ actor, dryRun }) {
-      const removed = await supplies.prune({ dryRun });
-      if (!dryRun) for (const { name } of removed) store.audit({ actor: actor.name, source: actor.source, address: actor.address ?? null, action: 'model.prune', target: name });
-      return removed;
+      const pruned = await supplies.prune({ dryRun });
+      if (!dryRun) for (const { name } of pruned.removed) store.audit({ actor: actor.name, source: actor.source, address: actor.address ?? null, action: 'model.prune', target: name });
+      return pruned;
     },
     async ask(request) {
       if (declaredOf(request.plugin) === null) throw Object.assign(new Error(`there is no plugin ${request.plugin}`), { code: 'PluginUnknown' });
@@ -234,7 +238,8 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
         return () => { listeners.delete(hear); };
       },
     }),
-    history: (query) => store.revisions(query.limit).map((row) => ({ ...row, valid: row.valid === 1 })),
+    history: history.list,
+    revision: history.find,
     events: events.list,
     logs: logbook.read,
     lease: traffic.lease,

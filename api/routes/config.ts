@@ -7,11 +7,11 @@ import { redact } from '../../schema/walk.ts';
 import wire from '../../schema/wire.schema.json' with { type: 'json' };
 import { hiddenFrom, lacking } from '../auth/somebody.ts';
 import { composedOf } from '../composed.ts';
-import { commitAndAnswer, etagOf, ifMatchOf } from '../edit.ts';
+import { commitAndAnswer, EDITED, EDIT_QUERY, etagOf, ifMatchOf } from '../edit.ts';
 import { lookUp, operationsTo } from '../mask.ts';
 import { maskedText } from '../masking.ts';
 import { failure } from '../problem.ts';
-import { ANY, type Answer, type BodyRule, type Call, type Route, TEXT, flagOf, json, list, object, plain, route } from '../route.ts';
+import { ANY, type Answer, type BodyRule, type Call, type Route, TEXT, flagOf, json, plain, route } from '../route.ts';
 
 const ROOT = '/api/config';
 const YAML = 'application/yaml';
@@ -100,25 +100,19 @@ async function remove(call: Call): Promise<Answer> {
 }
 
 const ANY_JSON: BodyRule = { schema: ANY };
-const QUERY = {
-  dryRun: 'true: say what would happen, write nothing.',
-  wait: 'converged: answer when the machine has followed, or cannot.',
-  timeout: 'Longest wait, e.g. 30s (default), 10m at most; then 202.',
-};
-const DONE = object({ revision: TEXT, operation: { type: ['string', 'null'] }, plan: object({ revision: TEXT, actions: list(object({ do: TEXT, unit: TEXT, because: TEXT })) }), diff: { type: ['string', 'null'] } });
 
 /** Every verb at the whole file and at any place in it. */
 const verbs = (path: string, what: string): readonly Route[] => [
   route({ method: 'GET', path, scope: 'config.read', summary: `${capital(what)} as declared, secrets masked${path === ROOT ? `; as YAML with Accept: ${YAML}` : ''}. ETag is the revision.`, output: ANY, run: get }),
   route({
-    method: 'PATCH', path, scope: 'places', summary: `Edits ${what} by JSON Patch (RFC 6902) or merge patch (RFC 7396); everything else keeps its bytes. Needs If-Match.`, query: QUERY, output: DONE, run: patch,
+    method: 'PATCH', path, scope: 'places', summary: `Edits ${what} by JSON Patch (RFC 6902) or merge patch (RFC 7396); everything else keeps its bytes. Needs If-Match.`, query: EDIT_QUERY, output: EDITED, run: patch,
     input: { 'application/json-patch+json': { schema: wire.definitions.patch, check: (value) => validateWire('patch', value) }, 'application/merge-patch+json': ANY_JSON },
   }),
   route({
-    method: 'PUT', path, scope: 'places', summary: `Sets ${what}. Needs If-Match.`, query: QUERY, output: DONE, run: put,
+    method: 'PUT', path, scope: 'places', summary: `Sets ${what}. Needs If-Match.`, query: EDIT_QUERY, output: EDITED, run: put,
     input: { 'application/json': ANY_JSON, [YAML]: { schema: TEXT, text: true } },
   }),
-  ...(path === ROOT ? [] : [route({ method: 'DELETE', path, scope: 'places', summary: `Removes ${what}. Needs If-Match.`, query: QUERY, output: DONE, run: remove })]),
+  ...(path === ROOT ? [] : [route({ method: 'DELETE', path, scope: 'places', summary: `Removes ${what}. Needs If-Match.`, query: EDIT_QUERY, output: EDITED, run: remove })]),
 ];
 
 const capital = (text: string): string => text.slice(0, 1).toUpperCase() + text.slice(1);

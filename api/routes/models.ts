@@ -2,7 +2,7 @@
 import type { Json, JsonObject, ModelView, PatchOperation } from '../../reconciler/index.ts';
 import { inlined, schemaAt, type Schema } from '../../schema/walk.ts';
 import { may } from '../auth/somebody.ts';
-import { WAIT_MAX_MS, commit, etagOf, waitOf, type Declared } from '../edit.ts';
+import { WAIT_MAX_MS, commit, etagOf, waitOf, workedOut, type Declared } from '../edit.ts';
 import { FORMATS, type Format } from '../hub-rows.ts';
 import { assignModel, declareModel, modelsIn, removeModel, usesOf, type Declaring, type Use, type Wanted } from '../model-edits.ts';
 import { failure } from '../problem.ts';
@@ -101,7 +101,7 @@ async function begun(call: Call, change: Change): Promise<Answer> {
   const dryRun = flagOf(call.query, 'dryRun');
   const timeout_ms = waitOf(call);
   // An edit of nothing still is one of whoever may do it.
-  const done = await commit(call, { read, change: { operations }, ifRevision: null }, dryRun);
+  const done = await commit(call, { read, change: { operations }, ifRevision: read.revision }, dryRun);
   if (dryRun) return json({ ...change.more, dryRun, operation: null, model: viewNow(call, name), revision: done.revision, diff: done.shown, plan: done.plan, changed: done.changed, problems: done.problems });
   if (change.hurry) await call.house.reconciler.fetch({ model: name, actor: call.actor });
   const settled = timeout_ms === null ? null : await change.wait(done, timeout_ms);
@@ -186,7 +186,7 @@ async function remove(call: Call): Promise<Answer> {
     throw failure({ status: 409, code: 'ModelInUse', detail: `${name} fills a role of ${uses.map(({ plugin, role }) => `${plugin} (${role})`).join(', ')}. Give these another model first, or remove it from them as well with ?force=true.`, more: { uses } });
   }
   const left = leftOf(viewNow(call, name));
-  const done = await commit(call, { read, change: { operations: removeModel(read.value, name, uses) }, ifRevision: null }, dryRun);
+  const done = await commit(call, { read, change: { operations: removeModel(read.value, name, uses) }, ifRevision: read.revision }, dryRun);
   const body = { id: name, removed: !dryRun, unassigned: uses, ...left, revision: done.revision, operation: dryRun ? null : `edit-${done.seq}`, diff: done.shown, problems: done.problems };
   return json(dryRun ? { ...body, dryRun, plan: done.plan } : body, { headers: dryRun ? {} : { etag: etagOf(done.revision) } });
 }
@@ -210,15 +210,16 @@ async function validate(call: Call): Promise<Answer> {
 
 async function prune(call: Call): Promise<Answer> {
   const dryRun = flagOf(call.query, 'dryRun');
-  const removed = await call.house.reconciler.prune({ actor: call.actor, dryRun });
-  return json({ dryRun, removed, bytes: removed.reduce((sum, { bytes }) => sum + bytes, 0) });
+  const { removed, failed } = await call.house.reconciler.prune({ actor: call.actor, dryRun });
+  return json({ dryRun, removed, failed, bytes: removed.reduce((sum, { bytes }) => sum + bytes, 0) });
 }
 
 const MODEL: Schema = {
-  type: 'object', required: ['id', 'source', 'state', 'phase', 'sha256', 'bytes', 'bytesTotal', 'usedBy', 'about', 'verified', 'checking', 'conditions'],
+  type: 'object', required: ['id', 'source', 'state', 'phase', 'sha256', 'bytes', 'bytesTotal', 'usedBy', 'about', 'commit', 'verified', 'checking', 'conditions'],
   properties: {
     id: TEXT, source: { type: 'string', description: 'As declared, without passwords and tokens.' }, state: { enum: ['present', 'ondemand', 'absent'] }, phase: { enum: ['absent', 'fetching', 'present', 'failed'] },
     sha256: { type: ['string', 'null'] }, bytes: { type: 'number' }, bytesTotal: { type: ['number', 'null'] }, usedBy: list(TEXT), about: { type: ['object', 'null'], description: 'What its file says of itself; null until it is here.' },
+    commit: { type: ['string', 'null'], description: 'What the revision of an hf:// source stood for when its bytes came.' },
     verified: { type: ['string', 'null'], description: 'When all its bytes were hashed last, ISO.' }, checking: { type: ['integer', 'null'], description: 'Bytes that the check under way has hashed.' }, conditions: list(ANY),
   },
 };
@@ -241,11 +242,11 @@ export const modelRoutes: readonly Route[] = [
   route({ method: 'GET', path: ONE, scope: 'models.read', summary: 'One model.', output: MODEL, run: (call) => json(modelOf(call)) }),
   route({
     method: 'POST', path: '/api/models/download', scope: 'models.write', status: 202, summary: 'Declares a model in the file, which begins its download; GET /api/models/{id} and the topic models tell how it comes on. One that is declared alike is tried again at once.',
-    query: WAITING, output: BEGUN, input: { 'application/json': { schema: DOWNLOAD } }, run: download,
+    query: WAITING, output: BEGUN, input: { 'application/json': { schema: DOWNLOAD } }, run: (call) => workedOut(() => download(call)),
   }),
   route({
     method: 'DELETE', path: ONE, scope: 'models.write', summary: 'Removes a model from the file. `bytes` tells what becomes of its bytes: kept, own (a file of the owner\'s) or none.', query: { dryRun: WAITING.dryRun, force: 'true: also from the roles of plugins that it fills.' },
-    output: object({ id: TEXT, removed: { type: 'boolean' }, unassigned: list(object({ plugin: TEXT, role: TEXT })), bytes: { enum: ['kept', 'none', 'own'] }, message: TEXT, revision: TEXT, operation: { type: ['string', 'null'] } }), run: remove,
+    output: object({ id: TEXT, removed: { type: 'boolean' }, unassigned: list(object({ plugin: TEXT, role: TEXT })), bytes: { enum: ['kept', 'none', 'own'] }, message: TEXT, revision: TEXT, operation: { type: ['string', 'null'] } }), run: (call) => workedOut(() => remove(call)),
   }),
   route({
     method: 'POST', path: `${ONE}/validate`, scope: 'models.write', summary: 'Hashes all bytes of a model and looks into it. What is damaged is put aside and fetched again. 202 when it takes longer.', query: { timeout: `Longest wait, e.g. ${CHECK_MS / 1000}s (default), ${WAIT_MAX_MS / 60_000}m at most.` },
@@ -253,10 +254,10 @@ export const modelRoutes: readonly Route[] = [
   }),
   route({
     method: 'POST', path: '/api/models/prune', scope: 'models.write', summary: 'Removes downloaded files that no declared model uses; never what bkg did not put there.', query: { dryRun: WAITING.dryRun },
-    output: object({ dryRun: { type: 'boolean' }, removed: list(object({ name: TEXT, bytes: { type: 'integer' } })), bytes: { type: 'integer' } }), run: prune,
+    output: object({ dryRun: { type: 'boolean' }, removed: list(object({ name: TEXT, bytes: { type: 'integer' } })), failed: list(object({ name: TEXT, message: TEXT })), bytes: { type: 'integer' } }), run: prune,
   }),
   route({
     method: 'POST', path: '/api/plugins/{id}/models/download', scope: 'plugins.control', status: 202, summary: 'Puts a model into a role of the plugin, declared in the same edit where a source comes; the plugin starts anew once the bytes are here.',
-    query: WAITING, output: BEGUN, input: { 'application/json': { schema: ASSIGN } }, run: assign,
+    query: WAITING, output: BEGUN, input: { 'application/json': { schema: ASSIGN } }, run: (call) => workedOut(() => assign(call)),
   }),
 ];

@@ -4,7 +4,7 @@ import type { DesiredKey, DesiredUser, Json, JsonObject, PatchOperation } from '
 import { inlined, schemaAt, type Schema } from '../../schema/walk.ts';
 import { escapeToken } from '../../schema/pointer.ts';
 import { makeSecret } from '../auth/keys.ts';
-import { commit } from '../edit.ts';
+import { commit, workedOut } from '../edit.ts';
 import { lookUp } from '../mask.ts';
 import { failure, refusalIn } from '../problem.ts';
 import { ANY, type Answer, type Call, type Route, TEXT, durationOf, flagOf, json, list, object, route } from '../route.ts';
@@ -50,19 +50,22 @@ function userOf(call: Call): DesiredUser {
   return found;
 }
 
-type Change = { readonly operations: readonly PatchOperation[]; /** Where to find it. */ readonly path: string; /** Where it stands in the file. */ readonly pointer: string; readonly denies?: boolean };
+type Change = { readonly operations: readonly PatchOperation[]; /** Where to find it. */ readonly path: string; /** Where it stands in the file. */ readonly pointer: string; readonly denies?: boolean; /** What to say where something stands there: nobody else's is written over. */ readonly taken?: () => Error };
 
 /** A removal must go through also where nothing can be read. */
 const NOTHING = { text: '', revision: '', value: {} };
 
 /** Makes the edit; answers with what the house now has there, and its revision. */
-async function edited(call: Call, change: Change, view: () => JsonObject | Promise<JsonObject>, status = 200): Promise<Answer> {
+const edited = (call: Call, change: Change, view: () => JsonObject | Promise<JsonObject>, status = 200): Promise<Answer> => workedOut(() => editedOnce(call, change, view, status));
+
+async function editedOnce(call: Call, change: Change, view: () => JsonObject | Promise<JsonObject>, status: number): Promise<Answer> {
   const dryRun = flagOf(call.query, 'dryRun');
   const read = await call.house.reconciler.read().catch((error: unknown) => {
     if (change.operations.every(({ op }) => op === 'remove')) return NOTHING;
     throw error;
   });
-  const done = await commit(call, { read, change: { operations: change.operations }, ifRevision: null, denies: change.denies ?? true }, dryRun);
+  if (change.taken !== undefined && lookUp(read.value, change.pointer) !== undefined) throw change.taken();
+  const done = await commit(call, { read, change: { operations: change.operations }, ifRevision: change.taken === undefined ? null : read.revision, denies: change.denies ?? true }, dryRun);
   const problems = done.problems.filter((problem) => problem.pointer.startsWith(change.pointer)) as unknown as Json;
   if (dryRun) return json({ dryRun: true, diff: done.shown, problems });
   return json({ ...(await view()), revision: done.revision, operation: `edit-${done.seq}`, problems }, { status, headers: status === 201 ? { location: change.path } : {} });
@@ -83,10 +86,11 @@ async function removed(call: Call, pointer: string, what: JsonObject): Promise<A
 async function addUser(call: Call): Promise<Answer> {
   const { name, role, password } = call.body as { readonly name: string; readonly role: string; readonly password?: string };
   const { desired } = call.house.reconciler.snapshot();
-  if (desired.users.some((user) => user.name === name)) throw failure({ status: 409, code: 'UserExists', detail: `There is a user ${name} already. PUT /admin/users/${name} changes them.` });
+  const taken = (): Error => failure({ status: 409, code: 'UserExists', detail: `There is a user ${name} already. PUT /admin/users/${name} changes them.` });
+  if (desired.users.some((user) => user.name === name)) throw taken();
   const value = { role, ...(password === undefined ? {} : { password: { hash: await hashFor(password) } }) };
   const find = (): Promise<JsonObject> => userView(call, userOf({ ...call, params: { name } }));
-  return edited(call, { operations: [{ op: 'add', path: `/users/${escapeToken(name)}`, value }], path: `/admin/users/${name}`, pointer: `/users/${escapeToken(name)}` }, find, 201);
+  return edited(call, { operations: [{ op: 'add', path: `/users/${escapeToken(name)}`, value }], path: `/admin/users/${name}`, pointer: `/users/${escapeToken(name)}`, taken }, find, 201);
 }
 
 async function changeUser(call: Call): Promise<Answer> {
@@ -176,13 +180,14 @@ async function mint(call: Call): Promise<Answer> {
   const { id: wanted, user, ...fields } = call.body as KeyFields & { readonly id?: string; readonly user?: string };
   const { keys } = call.house.reconciler.snapshot().desired;
   if (typeof fields.expires === 'string' && Date.parse(fields.expires) <= Date.now()) throw failure({ status: 422, code: 'ExpiresOver', detail: `The key would have ended before its first use, at ${fields.expires}. Send a day or a moment to come, or none.` });
-  if (keys.some((key) => key.id === wanted)) throw failure({ status: 409, code: 'KeyExists', detail: `There is a key ${wanted} already. POST /admin/api-keys/${wanted}/rotate gives it a new secret.` });
   const id = wanted ?? idFor(fields.name, keys);
+  const taken = (): Error => failure({ status: 409, code: 'KeyExists', detail: `There is a key ${id} already. POST /admin/api-keys/${id}/rotate gives it a new secret.` });
+  if (keys.some((key) => key.id === id)) throw taken();
   const owner = ownerOf(call, user);
   const secret = await makeSecret(id);
   if (secret === null) throw busy();
   const value = { user: owner, ...withoutNulls(fields), hash: secret.hash };
-  return edited(call, { operations: [{ op: 'add', path: `/keys/${escapeToken(id)}`, value }], path: `/admin/api-keys/${id}`, pointer: `/keys/${escapeToken(id)}` }, () => ({ ...keyView(call, keyOf({ ...call, params: { id } })), key: secret.token }), 201);
+  return edited(call, { operations: [{ op: 'add', path: `/keys/${escapeToken(id)}`, value }], path: `/admin/api-keys/${id}`, pointer: `/keys/${escapeToken(id)}`, taken }, () => ({ ...keyView(call, keyOf({ ...call, params: { id } })), key: secret.token }), 201);
 }
 
 /** PATCH sets what is sent and removes what is null; PUT also removes what is not sent. */

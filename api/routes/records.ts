@@ -2,17 +2,15 @@
 import type { UsageQuery } from '../../reconciler/index.ts';
 import { may } from '../auth/somebody.ts';
 import { failure } from '../problem.ts';
-import { ANY, type Answer, type Call, type Route, TEXT, json, list, numberOf, object, route } from '../route.ts';
+import { ANY, type Answer, type Call, type Route, ROWS, TEXT, json, limitOf, list, numberOf, object, route } from '../route.ts';
 
-const ROWS = 100;
-const ROWS_MAX = 1_000;
 const HOUR_MS = 3_600_000;
 const DAYS_SHOWN = 30;
 const GROUPS: readonly UsageQuery['by'][] = ['key', 'user', 'plugin', 'model', 'capability', 'hour', 'day', 'total'];
 
 function audit(call: Call): Answer {
   const rows = call.house.reconciler.audits({
-    limit: numberOf(call.query, 'limit', { otherwise: ROWS, max: ROWS_MAX }), before: numberOf(call.query, 'before', { otherwise: Number.MAX_SAFE_INTEGER, max: Number.MAX_SAFE_INTEGER }),
+    limit: limitOf(call), before: numberOf(call.query, 'before', { otherwise: Number.MAX_SAFE_INTEGER, max: Number.MAX_SAFE_INTEGER }),
     action: call.query.get('action'), actor: call.query.get('actor'),
   });
   return json({ audit: rows.map((row) => ({ ...row, detail: row.detail === null ? null : (JSON.parse(row.detail) as unknown) })), next: rows.at(-1)?.seq ?? null });

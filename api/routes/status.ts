@@ -1,10 +1,7 @@
-// How the house is doing: plan, drift, status, events, history and health.
+// How the house is doing: plan, drift, status, events and health.
 import type { Snapshot } from '../../reconciler/index.ts';
 import { failure } from '../problem.ts';
-import { ANY, type Answer, type Call, type Route, TEXT, json, list, numberOf, object, route } from '../route.ts';
-
-const ROWS = 100;
-const ROWS_MAX = 1_000;
+import { ANY, type Answer, type Call, type Route, ROWS, TEXT, json, limitOf, list, numberOf, object, route } from '../route.ts';
 
 type Health = { readonly status: 'ok' | 'starting' | 'degraded' | 'failing'; readonly http: 200 | 503 };
 
@@ -55,7 +52,6 @@ async function operation(call: Call): Promise<Answer> {
   return json({ operation: id, outcome: settled.outcome === 'timeout' ? 'running' : settled.outcome, message: settled.message });
 }
 
-const limitOf = (call: Call): number => numberOf(call.query, 'limit', { otherwise: ROWS, max: ROWS_MAX });
 const ACTIONS = list(object({ do: TEXT, unit: TEXT, because: TEXT }));
 
 export const statusRoutes: readonly Route[] = [
@@ -71,10 +67,6 @@ export const statusRoutes: readonly Route[] = [
   route({
     method: 'GET', path: '/api/events', scope: 'config.read', summary: 'What happened, the newest last.', query: { limit: `At most so many, ${ROWS} when absent.`, after: 'Only events with a greater seq.' }, output: object({ events: list(ANY) }),
     run: (call) => json({ events: call.house.reconciler.events({ limit: limitOf(call), after: numberOf(call.query, 'after', { otherwise: 0, max: Number.MAX_SAFE_INTEGER }) }) }),
-  }),
-  route({
-    method: 'GET', path: '/api/history', scope: 'config.read', summary: 'Revisions that were seen, and who wrote them.', query: { limit: `At most so many, ${ROWS} when absent.` }, output: object({ history: list(ANY) }),
-    run: (call) => json({ history: call.house.reconciler.history({ limit: limitOf(call) }) }),
   }),
   route({ method: 'GET', path: '/api/operations/{id}', scope: 'config.read', summary: 'Whether an operation that was answered with 202 has ended.', output: object({ operation: TEXT, outcome: TEXT, message: TEXT }), run: operation }),
 ];

@@ -5,6 +5,7 @@ import { type House, type Route, TEXT, json, plain, route } from '../route.ts';
 import { authRoutes } from './auth.ts';
 import { configRoutes } from './config.ts';
 import { controlRoutes } from './control.ts';
+import { historyRoutes } from './history.ts';
 import { modelRoutes } from './models.ts';
 import { pluginRoutes } from './plugins.ts';
 import { peopleRoutes } from './people.ts';
@@ -17,7 +18,7 @@ const OLDER_PLUGINS = '/api/core/plugins';
 
 /** Every row, in the order the router tries them. `page` also answers `/` with a page for people. */
 export function tableOf(house: House, o: { readonly meter: Meter; readonly page: boolean }): readonly Route[] {
-  const own = [...statusRoutes, ...configRoutes, ...pluginRoutes, ...controlRoutes, ...modelRoutes, ...authRoutes, ...setupRoutes, ...peopleRoutes, ...recordRoutes];
+  const own = [...statusRoutes, ...configRoutes, ...historyRoutes, ...pluginRoutes, ...controlRoutes, ...modelRoutes, ...authRoutes, ...setupRoutes, ...peopleRoutes, ...recordRoutes];
   const older = own.filter((row) => row.path.startsWith(PLUGINS)).map((row): Route => ({ ...row, path: OLDER_PLUGINS + row.path.slice(PLUGINS.length), deprecated: true }));
   const metrics = route({
     method: 'GET', path: '/metrics', scope: 'analytics.read', summary: 'Figures for Prometheus.', output: TEXT,

@@ -131,13 +131,14 @@ export function makeHouse(first: HouseSpec = {}): TestHouse {
     plan: async () => ({ plan: snapshot.plan, problems: [], diff: '' }),
     async patch(request) {
       house.patches.push(request);
+      const before = revisionOf(text);
       const given = answers.patch(request);
       if (given !== null) return given;
-      if (request.ifRevision !== null && request.ifRevision !== revisionOf(text)) return { ok: false, code: 'Stale', revision: revisionOf(text), base: request.ifRevision, yours: null, theirs: null };
+      if (request.ifRevision !== null && request.ifRevision !== before) return { ok: false, code: 'Stale', revision: before, base: request.ifRevision, yours: null, theirs: null };
       return { ok: true, revision: revisionOf(text), seq, changed: true, diff: '', plan: snapshot.plan, units: snapshot.plan.actions.map((action) => action.unit), problems: [] };
     },
     verify: async () => ({ ok: true, sha256: 'a'.repeat(64), bytes: 5, verified: '2026-01-01T00:00:00.000Z' }),
-    prune: async () => [],
+    prune: async () => ({ removed: [], failed: [] }),
     async ask(request) {
       house.asks.push(request);
       answers.ask(request);
@@ -149,7 +150,8 @@ export function makeHouse(first: HouseSpec = {}): TestHouse {
     },
     operation: (id) => (id === 'edit-2' || house.asks.some((_ask, index) => id === `ask-${index + 1}`) ? { units: ['plugin/echo#0'], seq: 2 } : null),
     settled: async () => answers.settled,
-    history: () => [{ seq: 1, revision: revisionOf(text), at: '2026-01-01T00:00:00.000Z', actor: 'file', source: 'file', valid: true }],
+    history: () => [{ seq: 1, revision: revisionOf(text), at: '2026-01-01T00:00:00.000Z', actor: 'file', source: 'file', valid: true, kept: true }],
+    revision: async (id) => (id === '1' ? { seq: 1, revision: revisionOf(text), at: '2026-01-01T00:00:00.000Z', actor: 'file', source: 'file', valid: true, kept: true, text, desired: null } : null),
     events: (query) => answers.events.filter((event) => event.seq > query.after).slice(-query.limit),
     logs: async (query) => answers.logs.filter((record) => record.plugin === query.plugin).slice(-query.limit),
     lease(plugin, at) {

@@ -44,5 +44,5 @@ const count = (value: number | null): string => value?.toLocaleString('en-US') ?
 
 function rowOf({ id, sources: [best, ...others], downloads, likes, licence, gated, updatedAt }: HubRow): readonly string[] {
   const also = others.map(({ source, quantization, bytes }) => `${quantization ?? source.slice(source.lastIndexOf('/') + 1)}${bytes === null ? '' : ` ${size(bytes)}`}`);
-  return [best?.source ?? `${id}: no single file`, size(best?.bytes ?? null), count(downloads), count(likes), [...(licence === null ? [] : [licence]), ...(gated ? [paint('yellow', 'gated')] : [])].join(', '), updatedAt?.slice(0, 10) ?? '', also.join(', ')];
+  return [best?.source ?? `${id}: no whole model`, size(best?.bytes ?? null), count(downloads), count(likes), [...(licence === null ? [] : [licence]), ...(gated ? [paint('yellow', 'gated')] : [])].join(', '), updatedAt?.slice(0, 10) ?? '', also.join(', ')];
 }

@@ -39,7 +39,7 @@ async function declaredRows({ value }: DeclaredFile): Promise<readonly Row[]> {
   const { modelsIn, usesOf } = await import('../../api/model-edits.ts');
   return Object.entries(modelsIn(value)).map(([id, model]): Row => {
     const { source, state = 'present', sha256 = null } = model as unknown as Model;
-    return { id, source, state, sha256, phase: null, bytes: null, bytesTotal: null, usedBy: [...new Set(usesOf(value, id).map(({ plugin }) => plugin))], about: null, verified: null, checking: null, conditions: [] };
+    return { id, source, state, sha256, phase: null, bytes: null, bytesTotal: null, usedBy: [...new Set(usesOf(value, id).map(({ plugin }) => plugin))], about: null, commit: null, verified: null, checking: null, conditions: [] };
   });
 }
 
@@ -208,17 +208,18 @@ async function checkOne(client: NonNullable<Door['client']>, name: string, quiet
 
 // ─── prune ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-type Pruned = { readonly removed: readonly { readonly name: string; readonly bytes: number }[]; readonly bytes: number };
+type Pruned = { readonly removed: readonly { readonly name: string; readonly bytes: number }[]; readonly failed: readonly { readonly name: string; readonly message: string }[]; readonly bytes: number };
 
 export async function pruneModels(context: Context, o: { readonly dryRun: boolean }): Promise<number> {
   const done = await send<Pruned>(requireRunning(context), `${MODELS}/prune${o.dryRun ? '?dryRun=true' : ''}`, { method: 'POST' });
   if (context.json) writeJson({ dryRun: o.dryRun, ...done });
-  else if (done.removed.length === 0) write('Every file in the store belongs to a declared model.\n');
+  else if (done.removed.length + done.failed.length === 0) write('Every file in the store belongs to a declared model.\n');
   else {
-    write(table([o.dryRun ? 'would go' : 'removed', 'size'], done.removed.map(({ name, bytes }) => [name, size(bytes)])));
+    if (done.removed.length > 0) write(table([o.dryRun ? 'would go' : 'removed', 'size'], done.removed.map(({ name, bytes }) => [name, size(bytes)])));
     note(`${size(done.bytes)} ${o.dryRun ? 'would be free; nothing was removed' : 'are free'}.\n`);
+    for (const { name, message } of done.failed) note(`${paint('red', 'not removed', process.stderr)} ${name}: ${message}.\n`);
   }
-  return 0;
+  return done.failed.length === 0 ? 0 : 1;
 }
 
 // ─── remove ─────────────────────────────────────────────────────────────────────────────────────────────────────────────

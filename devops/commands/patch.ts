@@ -8,30 +8,35 @@ import { messageOf, told } from '../told.ts';
 import { writeDiff, writePlan } from './plan.ts';
 
 export type PatchOptions = { readonly pointer: string; readonly value: string | null; readonly remove: boolean; readonly dryRun: boolean; readonly wait: boolean };
-type Done = { readonly revision: string; readonly diff: string | null; readonly plan: PlanView | null; readonly changed?: boolean; readonly outcome?: string; readonly problems: readonly Problem[] };
+export type Done = { readonly revision: string; readonly diff: string | null; readonly plan: PlanView | null; readonly changed?: boolean; readonly outcome?: string; readonly problems: readonly Problem[] };
 
 export async function patch(context: Context, options: PatchOptions): Promise<number> {
   requireConfig(context);
   const operation = operationOf(options);
   const client = connect(context);
   const done = client === null ? await offline(context, operation, options) : await online(client, operation, options);
-  if (context.json) writeJson(done);
-  else {
-    writeDiff(done.diff ?? '');
-    if (done.plan !== null) {
-      if (done.plan.actions.length > 0) writePlan(done.plan);
-      note(`${verdict(done, options)}\n`);
-    }
-    else note(options.dryRun ? 'No bkg runs here; nothing was written.\n' : 'No bkg runs here: the file was edited, the next start follows it.\n');
-    for (const problem of done.problems.filter(({ pointer }) => isAbout(pointer, options.pointer))) note(problemLine(problem, context.config, process.cwd()));
-  }
+  writeDone(context, done, options);
   return 0;
+}
+
+/** What an edit did or would do, and what the file is warned of there. */
+export function writeDone(context: Context, done: Done, options: Pick<PatchOptions, 'pointer' | 'dryRun'>): void {
+  if (context.json) {
+    writeJson(done);
+    return;
+  }
+  writeDiff(done.diff ?? '');
+  if (done.plan !== null) {
+    if (done.plan.actions.length > 0) writePlan(done.plan);
+    note(`${verdict(done, options)}\n`);
+  } else note(options.dryRun ? 'No bkg runs here; nothing was written.\n' : 'No bkg runs here: the file was edited, the next start follows it.\n');
+  for (const problem of done.problems.filter(({ pointer }) => isAbout(pointer, options.pointer))) note(problemLine(problem, context.config, process.cwd()));
 }
 
 /** Whether one of the places holds the other. */
 const isAbout = (one: string, other: string): boolean => `${one}/`.startsWith(`${other}/`) || `${other}/`.startsWith(`${one}/`);
 
-function verdict(done: Done, options: PatchOptions): string {
+function verdict(done: Done, options: Pick<PatchOptions, 'dryRun'>): string {
   if (options.dryRun) return 'Nothing was written: this is what it would lead to.';
   if (done.changed === false) return 'It stands there already: nothing was written.';
   const written = `The file is changed (revision ${done.revision.slice(0, 12)})`;
@@ -56,9 +61,11 @@ function jsonOrText(text: string): Json {
   }
 }
 
+/** What `--dry-run` and `--wait` are for the api. */
+export const queryOf = (o: Pick<PatchOptions, 'dryRun' | 'wait'>): URLSearchParams => new URLSearchParams({ ...(o.dryRun ? { dryRun: 'true' } : {}), ...(o.wait ? { wait: 'converged', timeout: '10m' } : {}) });
+
 async function online(client: Client, operation: PatchOperation, options: PatchOptions): Promise<Done> {
-  const query = new URLSearchParams({ ...(options.dryRun ? { dryRun: 'true' } : {}), ...(options.wait ? { wait: 'converged', timeout: '10m' } : {}) });
-  const answer = await client.request(`/api/config?${query}`, { method: 'PATCH', body: [operation], type: 'application/json-patch+json', headers: { 'if-match': '*' } });
+  const answer = await client.request(`/api/config?${queryOf(options)}`, { method: 'PATCH', body: [operation], type: 'application/json-patch+json', headers: { 'if-match': '*' } });
   if (answer.status >= 400) throw refusal(answer);
   return answer.body as Done;
 }

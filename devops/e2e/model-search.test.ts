@@ -40,7 +40,7 @@ models('search asks the hub that is named, the token goes nowhere else, and a hu
   const { folder } = house;
   const { stdout, stderr } = await done(folder, 'search', 'small', 'one');
   assert.match(stdout, /^hf:\/\/org\/small-gguf\/small-Q4_K_M\.gguf +2\.4 MiB +12,345 +6 +mit +2026-03-04 +Q8_0 4\.9 MiB$/m);
-  assert.match(stdout, /^org\/closed: no single file +7 +0 +gated$/m);
+  assert.match(stdout, /^org\/closed: no whole model +7 +0 +gated$/m);
   assert.match(stderr, /bkg model pull SOURCE[^]*gated: .*HF_TOKEN/);
   assert.is(hub.seen[0]?.query.get('search'), 'small one');
   const found = JSON.parse((await done(folder, 'search', 'small', 'one', '--json')).stdout) as { models: { id: string; sources: { sha256: string | null }[] }[] };

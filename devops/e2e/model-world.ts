@@ -13,6 +13,10 @@ const bin = fileURLToPath(new URL('../bin.mjs', import.meta.url));
 const mini = fileURLToPath(new URL('../../models/mini/bkg-mini.gguf', import.meta.url));
 export const bytes = readFileSync(mini);
 export const sha256 = createHash('sha256').update(bytes).digest('hex');
+/** As good a file, and another one: the last number of its last tensor differs. */
+export const otherBytes = Buffer.from(bytes);
+otherBytes[otherBytes.length - 1]! ^= 1;
+export const otherSha256 = createHash('sha256').update(otherBytes).digest('hex');
 const HALF = Math.floor(bytes.length / 2);
 /** Whatever proxy this machine has, it is not for this machine. */
 const NEAR = { no_proxy: '127.0.0.1', NO_PROXY: '127.0.0.1' };
@@ -33,7 +37,7 @@ const LISTED = [
   { id: 'org/closed', downloads: 7, likes: 0, gated: 'manual', tags: [], siblings: [{ rfilename: 'closed-00001-of-00002.gguf' }] },
 ];
 
-/** Files by name: `slow…` waits after its first half, `cut…` breaks there the first time, what is in `gone` is not there. Beside them the hub's api, and a door to the other server. */
+/** Files by name: `…changed…` is the other file, `slow…` waits after its first half, `cut…` breaks there the first time, what is in `gone` is not there. Beside them the hub's api, and a door to the other server. */
 export async function openWeb(other: () => Web | null = () => null): Promise<Web> {
   const seen: Seen[] = [];
   const gone = new Set<string>();
@@ -51,14 +55,15 @@ export async function openWeb(other: () => Web | null = () => null): Promise<Web
     if (url.pathname.includes('/resolve/') && other() !== null) return void response.writeHead(302, { location: `${other()!.url}/${name}` }).end();
     if (gone.has(name)) return void response.writeHead(404).end();
     const from = Number(/^bytes=(\d+)-/.exec(request.headers.range ?? '')?.[1] ?? 0);
-    response.writeHead(from > 0 ? 206 : 200, { etag: '"one"', 'content-length': bytes.length - from, ...(from > 0 ? { 'content-range': `bytes ${from}-${bytes.length - 1}/${bytes.length}` } : {}) });
+    const [content, etag] = name.includes('changed') ? [otherBytes, '"two"'] : [bytes, '"one"'];
+    response.writeHead(from > 0 ? 206 : 200, { etag, 'content-length': bytes.length - from, ...(from > 0 ? { 'content-range': `bytes ${from}-${bytes.length - 1}/${bytes.length}` } : {}) });
     if (name.startsWith('cut') && !cut.has(name)) {
       cut.add(name);
-      return void response.write(bytes.subarray(from, HALF), () => setTimeout(() => response.destroy(), 20));
+      return void response.write(content.subarray(from, HALF), () => setTimeout(() => response.destroy(), 20));
     }
-    if (!name.startsWith('slow') || from >= HALF) return void response.end(bytes.subarray(from));
-    response.write(bytes.subarray(from, HALF));
-    waiting.push(() => response.end(bytes.subarray(HALF)));
+    if (!name.startsWith('slow') || from >= HALF) return void response.end(content.subarray(from));
+    response.write(content.subarray(from, HALF));
+    waiting.push(() => response.end(content.subarray(HALF)));
   });
   await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve); });
   return {

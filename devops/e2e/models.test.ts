@@ -120,4 +120,14 @@ models('for a role of a plugin: pull assigns, and what is in use stays unless it
   assert.equal((await house.plugin('one')).models, {});
 });
 
+models('two that are declared in the same moment under the same file name both stand in the file', async () => {
+  const outside = await web();
+  const house = await open();
+  const urls = ['a', 'b', 'c'].map((folder) => `${outside.url}/${folder}/same.gguf`);
+  const answers = await Promise.all(urls.map((source) => house.ask('/api/models/download', { method: 'POST', body: { source } })));
+  assert.equal(answers.map(({ status }) => status), [202, 202, 202]);
+  assert.equal(answers.map(({ body }) => (body as { readonly model: ModelView }).model.id).sort(), ['same', 'same-2', 'same-3']);
+  for (const url of urls) assert.ok(declared(house).includes(url), url);
+});
+
 models.run();

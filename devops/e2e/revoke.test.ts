@@ -162,6 +162,15 @@ test('a rotation that cannot be written takes nothing: the secret there is stays
   assert.not.match(text(house), 'ci:');
 }));
 
+test('of two that are made in the same moment under the same id one is made, and the other one refused', () => withHouse(async (house) => {
+  const make = (id: string): Promise<Answer> => house.ask('/admin/api-keys', { method: 'POST', body: { id, user: 'anna', scopes: ['llm.chat'] } });
+  const answers = await Promise.all([make('twin'), make('twin'), make('twin')]);
+  assert.equal(answers.map((answer) => answer.status).sort(), [201, 409, 409], JSON.stringify(answers.map(({ body }) => body)));
+  assert.is(await status(house, (answers.find((answer) => answer.status === 201)!.body as Minted).key), 200, 'the secret that was told is the one that is good');
+  const users = await Promise.all([1, 2].map(() => house.ask('/admin/users', { method: 'POST', body: { name: 'twin', role: 'readonly' } })));
+  assert.equal(users.map((answer) => answer.status).sort(), [201, 409]);
+}));
+
 test('limits of a key are merged by PATCH, and set whole by PUT', () => withHouse(async (house) => {
   await mint(house, 'ci', { limits: { tokensPerMinute: 100, concurrent: 2 } });
   const limits = async (method: string, body: object): Promise<unknown> => ((await house.ask('/admin/api-keys/ci', { method, body })).body as { readonly limits: unknown }).limits;

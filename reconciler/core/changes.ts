@@ -10,7 +10,8 @@ export type Deed = { readonly action: string; readonly target: string; /** The p
 const isMap = (value: Json | undefined): value is JsonObject => typeof value === 'object' && value !== null && !Array.isArray(value);
 const memberOf = (value: Json | undefined, key: string): Json | undefined => (isMap(value) && Object.hasOwn(value, key) ? value[key] : undefined);
 
-function same(one: Json | undefined, other: Json | undefined): boolean {
+/** Whether two values say the same, whatever the order of their members. */
+export function same(one: Json | undefined, other: Json | undefined): boolean {
   if (one === other) return true;
   if (Array.isArray(one) && Array.isArray(other)) return one.length === other.length && one.every((item: Json, index) => same(item, (other as readonly Json[])[index]));
   if (!isMap(one) || !isMap(other)) return false;

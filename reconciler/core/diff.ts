@@ -29,9 +29,9 @@ export function specHashOf(plugin: DesiredPlugin, models: Observed['models']): s
 }
 
 /** What is decided of the memory: who leaves it and who must wait for room, each with the reason. */
-type Memory = { readonly leave: ReadonlyMap<string, string>; readonly wait: ReadonlyMap<string, string> };
+type Memory = { readonly leave: ReadonlyMap<string, string>; readonly wait: ReadonlyMap<string, Fit['wait'][number]> };
 
-const memoryOf = (decided: Fit): Memory => ({ leave: new Map(decided.leave.map((one) => [one.plugin, one.because])), wait: new Map(decided.wait.map((one) => [one.plugin, one.because])) });
+const memoryOf = (decided: Fit): Memory => ({ leave: new Map(decided.leave.map((one) => [one.plugin, one.because])), wait: new Map(decided.wait.map((one) => [one.plugin, one])) });
 
 type Draft = DiffInput & {
   readonly byPlugin: ReadonlyMap<string, readonly ObservedProcess[]>;
@@ -257,7 +257,7 @@ function heldBack(context: Context, plugin: DesiredPlugin): Action | null {
   const base = { do: 'wait' as const, unit: unitOfSlot(slotOf(plugin.id)), drift: 'ProcessMissing' as const, until: null };
   // What has no room for itself would have none either once its needs are there.
   const room = context.memory.wait.get(plugin.id);
-  if (room !== undefined) return { ...base, because: room };
+  if (room !== undefined) return { ...base, because: room.because, ...(room.tooLarge === true ? { inVain: true as const } : {}) };
   for (const need of plugin.needs) {
     const ready = (context.byPlugin.get(need) ?? []).some((process) => process.phase === 'ready');
     if (!ready) return { ...base, because: `it needs ${need}, which is not ready` };

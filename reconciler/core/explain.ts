@@ -76,6 +76,7 @@ function explainMissing(input: ExplainInput, subject: { readonly plugin: Desired
     return is('error', ['Stalled', `It cannot run: ${history.stalled.reason}. Change its declaration, or restart it once the cause is mended.`]);
   }
   if (history !== undefined && history.lastFailure !== null && action.do === 'wait' && action.until !== null) return is('error', failing(input, history));
+  if (action.do === 'wait' && action.inVain === true) return is('error', ['NoRoom', `It cannot start: ${action.because}.`]);
   return is('starting', ['Waiting', `It waits: ${action.because}.`]);
 }
 

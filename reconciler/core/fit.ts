@@ -4,8 +4,8 @@ import { list, worldOf, type FitInput, type World } from './fit-world.ts';
 import { sizeWords } from './units.ts';
 
 export type Leaving = { readonly plugin: string; readonly because: string };
-/** `behind`: who must end, finish or leave first; nobody where waiting will not do. */
-export type Waiting = { readonly plugin: string; readonly because: string; readonly behind: readonly string[] };
+/** `behind`: who must end, finish or leave first; nobody where waiting will not do. `tooLarge`: nor would it if all left that may. */
+export type Waiting = { readonly plugin: string; readonly because: string; readonly behind: readonly string[]; readonly tooLarge?: true };
 /**
  * Each wanted plugin without a process is in `start` or in `wait`, and so is what it needs. In `start` is only who has room at this
  * moment: whoever waits for `leave` starts on a later tick, when the memory is free indeed.
@@ -100,7 +100,8 @@ function told(world: World, course: Course, postponed: readonly Turn[]): Fit {
     const late = turn.verdict === 'placed' ? notYet(world, course, { turn, start }) : turn;
     if (late === null) for (const one of turn.fresh) start.add(one);
     else {
-      wait.set(turn.plugin, { plugin: turn.plugin, because: late.because, behind: late.behind });
+      const tooLarge = turn.verdict === 'never' && turn.group.every(world.startable);
+      wait.set(turn.plugin, { plugin: turn.plugin, because: late.because, behind: late.behind, ...(tooLarge ? { tooLarge } : {}) });
       waiting.push(turn);
     }
   }

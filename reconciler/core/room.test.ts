@@ -83,6 +83,8 @@ test('what can never fit says what to do about it', () => {
   const found = plan(world, wanted);
   assert.equal(said(found), ['wait a']);
   assert.match(found.actions[0]!.because, /it needs 60 B, and there are 10 B for all models and plugins; raise `memory`, or/);
+  const explained = explainPlugins({ desired: wanted, observed: observe(world), plan: found, now: world.now }).get('a');
+  assert.equal([explained?.status, explained?.conditions[0]?.reason], ['error', 'NoRoom']);
   assert.equal(said(plan(world, { ...wanted, memory_bytes: 60 })), ['start a'], 'what the file says counts, not what the machine has');
 });
 

@@ -234,7 +234,7 @@ export type Action =
   | (Because & { readonly do: 'stop'; readonly incarnation: string; readonly plugin: DesiredPlugin | null; /** What it failed at, when it is ended for that. */ readonly failure: string | null })
   | (Because & { readonly do: 'configure'; readonly incarnation: string; readonly plugin: DesiredPlugin })
   /** Nothing to do but look again: at `until`, or when something changes (null). */
-  | (Because & { readonly do: 'wait'; readonly until: Monotonic_ms | null });
+  | (Because & { readonly do: 'wait'; readonly until: Monotonic_ms | null; /** No wait will do: something else must be declared. */ readonly inVain?: true });
 
 /** What to do now. No action but `wait` left and no drift: converged. */
 export type Plan = {

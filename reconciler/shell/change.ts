@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { touchedUnits, type Outlook } from '../core/touched.ts';
 import { inWords, type Denial } from '../core/people.ts';
+import { keptPeople } from '../core/people-kept.ts';
 import type { Desired, Json } from '../core/types.ts';
 import { commit, type Committed } from './commit.ts';
 import { revisionOf } from './declare.ts';
@@ -9,7 +10,7 @@ import { desire, hasErrors, type DesirePlace } from './desire.ts';
 import { unifiedDiff } from './diff.ts';
 import type { PatchOperation, PatchRequest, PatchResult } from './door.ts';
 import type { Checked, InForce } from './inforce.ts';
-import { editFile, parseFile } from './parsing.ts';
+import { editFile, parseFile, rollBackFile } from './parsing.ts';
 import { applyOperation, type Data } from './patch.ts';
 import type { Edited } from './splice.ts';
 import { planView } from './views.ts';
@@ -77,8 +78,8 @@ async function attempt(options: ChangeOptions, request: PatchRequest): Promise<P
   });
   if ('problem' in before) return { ok: false, code: 'Refused', problems: [before.problem], denied: before.denied };
   const { text, revision } = before;
-  if (request.ifRevision !== null && request.ifRevision !== revision) return stale(options, request, { text, revision });
-  const edited = await textAfter(text, request);
+  if (request.ifRevision !== null && request.ifRevision !== revision) return stale(options, request, { text, revision, inForce: now });
+  const edited = await textAfter(options, request, { text, now });
   if (!edited.ok) return { ok: false, code: 'Refused', problems: [edited.problem], denied: await deniedOver(options, request, now) };
   const next = revisionOf(edited.text);
   const found = await desire(edited.text, next, options);
@@ -105,7 +106,7 @@ async function attempt(options: ChangeOptions, request: PatchRequest): Promise<P
     throw error;
   });
   const refused = refusalOf(written);
-  if (refused?.code === 'Stale') return stale(options, request, await readDeclared(options.config));
+  if (refused?.code === 'Stale') return stale(options, request, { ...(await readDeclared(options.config)), inForce: now });
   if (refused?.code === 'ReadOnlyFile') return { ok: false, code: 'ReadOnlyFile', diff: base.diff, message: refused.message, denied: await deny() };
   if (taken !== null && taken.desired.revision !== next) throw Object.assign(new Error(`bkg.yaml is written, and takes effect as soon as that can be noted down. ${taken.file.problems[0]?.message ?? ''}`), { code: 'StoreUnwritable' });
   return { ...base, changed: true, seq: taken?.seq ?? 0 };
@@ -133,14 +134,19 @@ async function deniedOver({ running }: ChangeOptions, request: PatchRequest, now
 
 const refusalOf = (written: Committed | null): Exclude<Committed, { readonly ok: true }> | null => (written === null || written.ok ? null : written);
 
-const textAfter = async (text: string, request: PatchRequest): Promise<Edited> =>
-  ('text' in request.change ? { ok: true, text: request.change.text, splices: [] } : editFile(text, request.change.operations));
+async function textAfter(options: ChangeOptions, { change }: PatchRequest, { text, now }: { readonly text: string; readonly now: InForce | null }): Promise<Edited> {
+  if ('text' in change) return { ok: true, text: change.text, splices: [] };
+  if ('operations' in change) return editFile(text, change.operations);
+  const earlier = options.textOf(change.rollback);
+  if (earlier === null || now === null) return { ok: false, problem: { code: 'RevisionForgotten', pointer: '', line: null, column: null, severity: 'error', message: `The text of revision ${change.rollback.slice(0, 12)} is not kept any more.`, hint: 'Choose a newer one.' } };
+  return rollBackFile(earlier, now.text, keptPeople(now.value, now.declared, now.desired));
+}
 
 /** What the caller wanted and what happened meanwhile, both against the revision the caller saw. */
-async function stale(options: ChangeOptions, request: PatchRequest, now: { readonly text: string; readonly revision: string }): Promise<PatchResult> {
+async function stale(options: ChangeOptions, request: PatchRequest, now: { readonly text: string; readonly revision: string; readonly inForce: InForce | null }): Promise<PatchResult> {
   const base = request.ifRevision === null ? null : options.textOf(request.ifRevision);
   if (base === null) return { ok: false, code: 'Stale', revision: now.revision, base: request.ifRevision, yours: null, theirs: null };
-  const wanted = await textAfter(base, request);
+  const wanted = await textAfter(options, request, { text: base, now: now.inForce });
   return {
     ok: false, code: 'Stale', revision: now.revision, base: request.ifRevision,
     yours: wanted.ok ? unifiedDiff(base, wanted.text, { from: 'base', to: 'yours' }) : null,

@@ -1,12 +1,12 @@
 // The types of the door: what the api and the CLI see of the reconciler.
 import type { Logger } from 'pino';
 import type { ModelFormat } from '../core/format.ts';
-import type { Action, Capability, Condition, Desired, Drift, ExtraFile, Json, JsonObject, Limits, PluginStatus, Problem, Serving } from '../core/types.ts';
-import type { AuditRow, AuditEntry, AuditQuery, AuditFault, SessionRow, UsageEvent, UsageQuery, UsageRow } from './records.ts';
-import type { Verdict } from './supplies-checks.ts';
+import type { Action, Capability, Condition, Desired, Drift, Json, JsonObject, Limits, PluginStatus, Problem, Serving } from '../core/types.ts';
+import type { AuditRow, AuditEntry, AuditQuery, AuditFault, Revision, RevisionText, SessionRow, UsageEvent, UsageQuery, UsageRow } from './records.ts';
+import type { Pruned, Verdict } from './supplies-checks.ts';
 
 export type * from './records.ts';
-export type { Verdict };
+export type { Pruned, Verdict };
 
 /** Ports this bkg listens on; null until a listener stands. */
 export type Ports = { readonly web: number | null; readonly api: number | null; readonly bus: number | null };
@@ -62,6 +62,8 @@ export type ModelView = {
   readonly usedBy: readonly string[];
   /** What its file says of itself: format, architecture, quantisation, context length … Null until it is here. */
   readonly about: ModelFormat | null;
+  /** What the revision of a hub's source stood for when its bytes came; null of any other source. */
+  readonly commit: string | null;
   /** ISO time when all its bytes were hashed last. */
   readonly verified: string | null;
   /** Bytes that the check under way has hashed; null while none is. */
@@ -163,8 +165,8 @@ export type PatchRequest = {
   readonly actor: Actor;
   /** What the edit takes from people counts also when it cannot be written; false for one that gives something else for it. */
   readonly denies?: boolean;
-  /** Operations on the declared state, or the whole new text (PUT of the file). */
-  readonly change: { readonly operations: readonly PatchOperation[] } | { readonly text: string };
+  /** Operations on the declared state, the whole new text (PUT of the file), or the hash of a revision whose bytes are to come back, with the users and keys of today. */
+  readonly change: { readonly operations: readonly PatchOperation[] } | { readonly text: string } | { readonly rollback: string };
   /** Revision the caller saw; null = whatever stands there. */
   readonly ifRevision: string | null;
   readonly dryRun: boolean;
@@ -227,7 +229,7 @@ export type Reconciler = {
   /** Hashes all bytes of a model and compares: takes as long as reading the file. Throws ModelUnknown. */
   verify(model: string, actor: Actor): Promise<Verdict>;
   /** Removes files of the store that no declared model uses; never what bkg did not put there. */
-  prune(request: { readonly actor: Actor; readonly dryRun: boolean }): Promise<readonly ExtraFile[]>;
+  prune(request: { readonly actor: Actor; readonly dryRun: boolean }): Promise<Pruned>;
   /** Returns the operation's id: ask-N. */
   ask(request: AskRequest): Promise<{ readonly operation: string }>;
   /** Brings a declared model here now, though its next try were later, or nobody wants it yet. False: it is here, on its way, absent or not declared. */
@@ -239,7 +241,10 @@ export type Reconciler = {
    */
   settled(query: { readonly units: readonly string[]; readonly seq: number; readonly timeout_ms: number }):
     Promise<{ readonly outcome: 'converged' | 'failed' | 'timeout'; readonly message: string }>;
-  history(query: { readonly limit: number }): readonly { readonly seq: number; readonly revision: string; readonly at: string; readonly actor: string; readonly source: string; readonly valid: boolean }[];
+  /** The newest first. */
+  history(query: { readonly limit: number }): readonly Revision[];
+  /** One of them with its text: by its seq, or its hash or at least eight digits of that; null when there is none. */
+  revision(id: string): Promise<RevisionText | null>;
   events(query: { readonly limit: number; readonly after: number }): readonly HouseEvent[];
   logs(query: LogQuery): Promise<readonly LogRecord[]>;
   /** Counts a request in: with an incarnation, or (null) waiting for one that is ready. Wakes an on-demand plugin and keeps it awake, is drained before a stop, feeds telemetry. */

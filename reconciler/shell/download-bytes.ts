@@ -39,7 +39,7 @@ export function lookNow(path: string): Facts | null {
 export type Reading = { readonly signal: AbortSignal; readonly onBytes: (bytes: number) => void };
 
 /** Path → hash of its bytes, as long as size, time and inode stay. */
-const hashed = new Map<string, { readonly stamp: string; readonly hash: string }>();
+const hashed = new Map<string, { readonly stamp: string; readonly hash: string; readonly at_ms: number }>();
 
 /** sha256 of a file that was just looked at; null when it changed while it was read. */
 export async function digestOf(path: string, facts: Facts, reading: Reading): Promise<string | null> {
@@ -47,7 +47,7 @@ export async function digestOf(path: string, facts: Facts, reading: Reading): Pr
   if (before?.stamp === facts.stamp) return before.hash;
   const digest = facts.bytes <= SMALL_BYTES ? await hashSmall(path, reading) : await hashFile(path, reading);
   if ((await lookAt(path))?.stamp !== facts.stamp) return null;
-  if (Date.now() - facts.mtime_ms > SETTLED_MS) hashed.set(path, { stamp: facts.stamp, hash: digest });
+  if (Date.now() - facts.mtime_ms > SETTLED_MS) hashed.set(path, { stamp: facts.stamp, hash: digest, at_ms: Date.now() });
   return digest;
 }
 
@@ -59,8 +59,11 @@ async function hashSmall(path: string, reading: Reading): Promise<string> {
 
 /** Notes the hash of bytes that bkg itself has hashed while writing them. */
 export function remember(path: string, facts: Facts, hash: string): void {
-  hashed.set(path, { stamp: facts.stamp, hash });
+  hashed.set(path, { stamp: facts.stamp, hash, at_ms: Date.now() });
 }
+
+/** When the bytes of a file were hashed, in milliseconds since 1970; null where that is not known. */
+export const hashedAt = (path: string): number | null => hashed.get(path)?.at_ms ?? null;
 
 /** The next look hashes it anew, whatever its size and time say. */
 export const forget = (path: string): void => { hashed.delete(path); };

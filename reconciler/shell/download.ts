@@ -8,6 +8,7 @@ import { proxiesOf } from './download-socket.ts';
 import { stored } from './download-store.ts';
 import { fetchInThread } from './download-thread.ts';
 import { formatFault } from './format.ts';
+import { hubOf, hubTokenOf } from './hub.ts';
 import { hostBoot } from './process.ts';
 import { sha256 as hashText } from './secrets.ts';
 
@@ -19,7 +20,6 @@ const CONNECTIONS = 4;
 const STALL_MS = 30_000;
 /** Before the first new try; doubled with each. */
 const RETRY_MS = 500;
-const HUB = 'https://huggingface.co';
 
 export type FetchOrder = {
   readonly source: FileSource;
@@ -51,7 +51,7 @@ export type Fault = { readonly ok: false; readonly reason: FetchFault; readonly 
 export type Fetched = Present | Fault;
 
 /** Downloads under way by their part: two models of one source share the bytes, and the part has one writer. */
-const underWay = new Map<string, { readonly sha256: string | null; readonly fetched: Promise<Fetched> }>();
+const underWay = new Map<string, { readonly sha256: string | null; readonly fetched: Promise<Fetched>; readonly tell: Set<FetchOrder['onProgress']> }>();
 
 /** What is wrong with the world comes back as a fault; nothing is thrown. */
 export async function fetchModel(order: FetchOrder): Promise<Fetched> {
@@ -81,13 +81,16 @@ async function shared(order: FetchOrder, name: string, target: Target): Promise<
   for (;;) {
     const other = underWay.get(partial);
     if (other === undefined) break;
+    other.tell.add(order.onProgress);
     const result = await other.fetched.catch(() => null);
     if (order.signal.aborted) return stopped();
     if (result?.ok === true && (order.sha256 === null || order.sha256 === result.sha256)) return result;
     if (result?.ok === false && result.reason !== 'Aborted' && (result.reason !== 'HashMismatch' || order.sha256 === other.sha256)) return result;
   }
-  const fetched = download(order, { name, target, partial }).finally(() => underWay.delete(partial));
-  underWay.set(partial, { sha256: order.sha256, fetched });
+  const tell = new Set([order.onProgress]);
+  const onProgress = (bytes: number, total: number | null): void => { for (const one of tell) one(bytes, total); };
+  const fetched = download({ ...order, onProgress }, { name, target, partial }).finally(() => underWay.delete(partial));
+  underWay.set(partial, { sha256: order.sha256, fetched, tell });
   return fetched;
 }
 
@@ -125,9 +128,9 @@ function targetOf(order: FetchOrder, source: Exclude<FileSource, { kind: 'file' 
     [url.username, url.password] = ['', ''];
     return { url, authorization: user === null ? null : `Basic ${Buffer.from(user).toString('base64')}` };
   }
-  const hub = (order.env['HF_ENDPOINT'] ?? HUB).replace(/\/+$/, '');
+  const hub = hubOf(order.env);
+  if (hub === null) throw Object.assign(new Error('HF_ENDPOINT is no address'), { code: 'ERR_INVALID_URL' });
   const path = source.path.split('/').map(encodeURIComponent).join('/');
-  // Read from a file, a token ends with a line's end.
-  const token = (order.env['HF_TOKEN'] ?? '').trim();
-  return { url: new URL(`${hub}/${source.org}/${source.repo}/resolve/${encodeURIComponent(source.revision)}/${path}`), authorization: token === '' ? null : `Bearer ${token}` };
+  const token = hubTokenOf(order.env);
+  return { url: new URL(`${hub.href}${source.org}/${source.repo}/resolve/${encodeURIComponent(source.revision)}/${path}`), authorization: token === null ? null : `Bearer ${token}` };
 }

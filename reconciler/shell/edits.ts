@@ -9,6 +9,9 @@ import { monotonic_ms } from './process.ts';
 /** Edits whose operation can still be asked about. */
 const EDITS_KEPT = 1_000;
 
+/** Enough of a revision to tell it from others. */
+const TARGET_LENGTH = 12;
+
 export type EditsOptions = DesirePlace & {
   readonly journalFolder: string;
   readonly inForce: ReturnType<typeof openInForce>;
@@ -50,6 +53,7 @@ export function openEdits(options: EditsOptions) {
       const result = await change(request);
       if (!result.ok || !result.changed || request.dryRun) return result;
       units.set(result.seq, result.units);
+      if ('rollback' in request.change) options.audit({ actor: request.actor.name, source: request.actor.source, address: request.actor.address ?? null, action: 'config.rollback', target: request.change.rollback.slice(0, TARGET_LENGTH), revision: result.revision });
       for (const seq of units.keys()) if (units.size > EDITS_KEPT) units.delete(seq);
       return result;
     },

@@ -10,6 +10,7 @@ import * as assert from 'uvu/assert';
 import { parseSource } from '../core/resolve-model.ts';
 import type { ModelSource, ObservedFile } from '../core/types.ts';
 import { gguf, llamaPairs, safetensors } from './format-sample.ts';
+import { listHub } from './model-hub.ts';
 import { fetchWhole, hashOf, type Whole } from './model-files.ts';
 
 const COMMIT = 'c'.repeat(40);
@@ -31,6 +32,7 @@ async function withHub(body: (hub: Hub) => Promise<void>): Promise<void> {
     const url = new URL(request.url ?? '', 'http://x');
     const name = decodeURIComponent(url.pathname.replace(`/o/r/resolve/${COMMIT}/`, '').replace(/^\/(files|plain)\//, ''));
     const bytes = hub.files[name];
+    if (url.pathname === '/api/models/o/former/revision/main') return void response.writeHead(307, { location: '/api/models/o/r/revision/main?blobs=true' }).end();
     if (url.pathname === '/api/models/o/r/revision/main') {
       const siblings = Object.entries(hub.files).map(([rfilename, held]) => ({ rfilename, size: held.length, ...(rfilename.endsWith('.json') ? {} : { lfs: { sha256: hub.lie === rfilename ? 'f'.repeat(64) : sha256(held), size: held.length } }) }));
       return void response.end(JSON.stringify({ sha: COMMIT, siblings: [...siblings, { rfilename: '../outside.json' }] }));
@@ -70,6 +72,7 @@ test('a repository: what engines want of it, at the commit its branch stood at, 
   for (const file of whole.files) assert.is(statSync(file.path).ino, statSync(join(whole.path, file.name)).ino, 'one copy');
   const total = names.reduce((sum, name) => sum + FILES[name]!.length, 0);
   assert.equal([whole.bytes, seen.at(-1)], [total, [total, total]]);
+  assert.is(whole.commit, COMMIT);
   assert.is(whole.sha256, sha256(Buffer.from(names.map((name) => `${sha256(FILES[name]!)}  ${name}\n`).join(''))), 'as sha256sum prints it');
   assert.equal([whole.about.format, whole.about.format === 'safetensors' && whole.about.tensors], ['safetensors', 2]);
   assert.ok(hub.asked.every((request) => request.headers.authorization === 'Bearer secret'));
@@ -82,6 +85,12 @@ test('a repository: what engines want of it, at the commit its branch stood at, 
   const before = hub.asked.length;
   assert.is(good(await fetched(hub, sourceOf('hf://o/r'), { had: whole.files })).path, whole.path);
   assert.is(hub.asked.length, before + 1);
+}));
+
+test('a repository that has another name now is found under its former one', () => withHub(async (hub) => {
+  const found = await listHub(sourceOf('hf://o/former') as Extract<ModelSource, { kind: 'hub' }>, { env: { HF_ENDPOINT: hub.endpoint }, signal: new AbortController().signal });
+  assert.ok(found.ok, JSON.stringify(found));
+  assert.is(found.files.length, 4);
 }));
 
 test('patterns choose, a folder of the repository counts as the whole, and what is equal is kept once', () => withHub(async (hub) => {

@@ -18,7 +18,7 @@ export type WholeOrder = Omit<FetchOrder, 'source' | 'had'> & {
   readonly had: readonly ObservedFile[];
 };
 type Fault = Extract<Fetched, { readonly ok: false }>;
-export type Whole = { readonly ok: true; readonly path: string; readonly sha256: string; readonly bytes: number; readonly files: readonly ObservedFile[]; readonly about: ModelFormat } | Fault;
+export type Whole = { readonly ok: true; readonly path: string; readonly sha256: string; readonly bytes: number; readonly files: readonly ObservedFile[]; readonly about: ModelFormat; /** Of a hub's source. */ readonly commit: string | null } | Fault;
 
 type Wanted = { readonly name: string; readonly source: FileSource; /** As the hub knows it. */ readonly sha256: string | null; readonly bytes: number | null };
 
@@ -30,7 +30,7 @@ export async function fetchWhole(order: WholeOrder): Promise<Whole> {
   switch (source.kind) {
     case 'hub': {
       const found = await listHub(source, order);
-      return found.ok ? fetchAll(order, found.files) : found;
+      return found.ok ? fetchAll(order, found.files, found.commit) : found;
     }
     case 'list': return fetchAll(order, source.files.map((file) => ({ ...file, sha256: null, bytes: null })));
     case 'file': if ((await lookAt(source.path).catch(() => null))?.isFile === false) return useFolder(order, source.path);
@@ -38,23 +38,25 @@ export async function fetchWhole(order: WholeOrder): Promise<Whole> {
   const name = basename(source.kind === 'http' ? new URL(source.url).pathname : source.path);
   const fetched = await fetchModel({ ...order, source, had: order.had[0]?.sha256 ?? null });
   if (!fetched.ok) return fetched;
-  const { path, sha256, bytes, mtime_ms } = fetched;
+  const { path, sha256, bytes, mtime_ms, commit } = fetched;
   const files = [{ name, path, sha256, bytes, mtime_ms }];
   const about = await formatOf(files, order.signal);
-  return about.ok ? { ok: true, path, sha256, bytes, files, about: about.about } : fault('Invalid', about.message);
+  return about.ok ? { ok: true, path, sha256, bytes, files, about: about.about, commit } : fault('Invalid', about.message);
 }
 
 /** One after another: each comes over several connections as it is. */
-async function fetchAll(order: WholeOrder, wanted: readonly Wanted[]): Promise<Whole> {
+async function fetchAll(order: WholeOrder, wanted: readonly Wanted[], listed: string | null = null): Promise<Whole> {
   const sizes = wanted.map(({ bytes }) => bytes);
   const total = sizes.every((bytes) => bytes !== null) ? sizes.reduce((sum, bytes) => sum + (bytes ?? 0), 0) : null;
   const files: ObservedFile[] = [];
   let done = 0;
+  let commit = listed;
   for (const { name, source, sha256 } of wanted) {
     const had = order.had.find((file) => file.name === name)?.sha256 ?? null;
     const fetched = await fetchModel({ ...order, source, sha256, had, onProgress: (bytes) => order.onProgress(done + bytes, total) });
     if (!fetched.ok) return { ...fetched, message: `${name}: ${fetched.message}` };
     done += fetched.bytes;
+    commit ??= fetched.commit;
     files.push({ name, path: fetched.path, sha256: fetched.sha256, bytes: fetched.bytes, mtime_ms: fetched.mtime_ms });
   }
   const hash = hashOf(files);
@@ -64,7 +66,7 @@ async function fetchAll(order: WholeOrder, wanted: readonly Wanted[]): Promise<W
   // The owner's shards lie side by side already.
   const isOwn = wanted.every(({ source }) => source.kind === 'file');
   const folder = isOwn ? dirname(files[0]!.path) : await layOut(order.folder, hash, files);
-  return { ok: true, path: entryOf(folder, files), sha256: hash, bytes: done, files, about: about.about };
+  return { ok: true, path: entryOf(folder, files), sha256: hash, bytes: done, files, about: about.about, commit };
 }
 
 /** Of shards the first one: engines find the others beside it. Of all else the folder. */
@@ -76,16 +78,21 @@ function entryOf(folder: string, files: readonly ObservedFile[]): string {
 /** The folder of links that a model's path leads to or into; its path, where there is none. */
 export const folderOf = ({ path }: Pick<ObservedModel, 'path'>): string => /^.*\/folders\/[0-9a-f]{64}(?=\/|$)/.exec(path ?? '')?.[0] ?? path ?? '';
 
-/** Used where it lies, with all that is in it. */
-async function useFolder(order: WholeOrder, folder: string): Promise<Whole> {
+/** The files below a folder, by path; one more than a model may have says that there are more. */
+export async function filesIn(folder: string): Promise<readonly string[]> {
   const entries = (await readdir(folder, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile() || entry.isSymbolicLink()).map((entry) => join(entry.parentPath, entry.name));
   // The cache of other programs is a folder of links.
-  const names = (await Promise.all(entries.slice(0, FILES_MAX + 1).map(async (path) => ((await lookAt(path))?.isFile === true ? [path] : [])))).flat();
+  return (await Promise.all(entries.slice(0, FILES_MAX + 1).map(async (path) => ((await lookAt(path))?.isFile === true ? [path] : [])))).flat().sort();
+}
+
+/** Used where it lies, with all that is in it. */
+async function useFolder(order: WholeOrder, folder: string): Promise<Whole> {
+  const names = await filesIn(folder);
   if (names.length === 0) return fault('Invalid', `${folder} holds no file`, true);
   if (names.length > FILES_MAX) return fault('Invalid', `${folder} holds ${names.length} files, and a model has ${FILES_MAX} at most; name the folder of the model itself`);
   const files: ObservedFile[] = [];
   let done = 0;
-  for (const path of names.sort()) {
+  for (const path of names) {
     const facts = await lookAt(path);
     const digest = facts === null ? null : await digestOf(path, facts, { signal: order.signal, onBytes: (bytes) => order.onProgress(done + bytes, null) });
     if (facts === null || digest === null) return fault('Invalid', `${path} changed while it was read; it is read again soon`, true);
@@ -95,7 +102,7 @@ async function useFolder(order: WholeOrder, folder: string): Promise<Whole> {
   const hash = hashOf(files);
   if (order.sha256 !== null && hash !== order.sha256) return fault('HashMismatch', `the files in ${folder} have the sha256 ${hash}, declared is ${order.sha256}; correct one of them`, true);
   const about = await formatOf(files, order.signal);
-  return about.ok ? { ok: true, path: folder, sha256: hash, bytes: done, files, about: about.about } : fault('Invalid', about.message, true);
+  return about.ok ? { ok: true, path: folder, sha256: hash, bytes: done, files, about: about.about, commit: null } : fault('Invalid', about.message, true);
 }
 
 const byName = (one: { readonly name: string }, other: { readonly name: string }): number => (one.name < other.name ? -1 : 1);

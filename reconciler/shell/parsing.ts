@@ -1,8 +1,10 @@
 // Parses and edits large files in a thread beside the event loop, small ones here and now.
 import { Worker } from 'node:worker_threads';
+import type { TypedPeople } from '../core/people-kept.ts';
 import type { Json, Problem } from '../core/types.ts';
 import { parseText, type Parsed, type Place } from './declare.ts';
 import type { PatchOperation } from './door.ts';
+import { rolledBack } from './rollback.ts';
 import { edit, type Edited } from './splice.ts';
 
 /** Above this a parse would hold up requests: it goes to the thread. */
@@ -13,7 +15,8 @@ const THREAD_IDLE_MS = 30_000;
 export type Task =
   | { readonly do: 'parse'; readonly text: string }
   | { readonly do: 'place'; readonly text: string; readonly pointers: readonly string[] }
-  | { readonly do: 'edit'; readonly text: string; readonly operations: readonly PatchOperation[] };
+  | { readonly do: 'edit'; readonly text: string; readonly operations: readonly PatchOperation[] }
+  | { readonly do: 'rollBack'; readonly text: string; readonly now: string; readonly people: TypedPeople };
 type Read = { readonly value: Json | null; readonly problems: readonly Problem[] };
 export type Done = Read | Edited | readonly (Place | null)[];
 /** `broke`: our own mistake, thrown again on this side. */
@@ -28,6 +31,7 @@ export function perform(task: Task): Done {
     }
     case 'place': return task.pointers.map(parseText(task.text).locate);
     case 'edit': return edit(task.text, task.operations);
+    case 'rollBack': return rolledBack(task.text, task.now, task.people);
   }
 }
 
@@ -36,6 +40,9 @@ export const parseFile = async (text: string): Promise<Pick<Parsed, 'value' | 'p
 
 /** As `edit` of splice.ts, likewise. */
 export const editFile = async (text: string, operations: readonly PatchOperation[]): Promise<Edited> => (await run({ do: 'edit', text, operations }, (problem) => ({ ok: false, problem }))) as Edited;
+
+/** As `rolledBack` of rollback.ts, likewise. */
+export const rollBackFile = async (text: string, now: string, people: TypedPeople): Promise<Edited> => (await run({ do: 'rollBack', text, now, people }, (problem) => ({ ok: false, problem }))) as Edited;
 
 /** Fills in line and column of problems that know only their pointer. */
 export async function place(problems: readonly Problem[], text: string): Promise<readonly Problem[]> {
@@ -46,7 +53,8 @@ export async function place(problems: readonly Problem[], text: string): Promise
 
 /** `unreadable`: what it means for the task that the thread died of it. */
 async function run(task: Task, unreadable: (problem: Problem) => Done): Promise<Done> {
-  return task.text.length <= THREAD_ABOVE_CHARS ? perform(task) : inThread(task, unreadable);
+  const chars = task.text.length + ('now' in task ? task.now.length : 0);
+  return chars <= THREAD_ABOVE_CHARS ? perform(task) : inThread(task, unreadable);
 }
 
 type Waiting = { readonly answer: (answer: Answer) => void; readonly died: (problem: Problem) => void };

@@ -46,6 +46,21 @@ export function beforeBreaks(text: string, end: number): number {
   return at;
 }
 
+/** The end of the line on which a node ends at `end`, and of the comments below it that are indented as deep as its item. */
+export function behindComments(text: string, end: number, indent: number): number {
+  // A block scalar's range ends behind its last line break: step back into that line.
+  const inside = end > 0 && text[end - 1] === '\n' ? end - 1 : end;
+  let at = lineEnd(text, inside > 0 && text[inside - 1] === '\r' ? inside - 1 : inside);
+  for (;;) {
+    const next = afterLine(text, at);
+    if (next >= text.length) return at;
+    const comment = /^([ \t]*)#/.exec(text.slice(next, lineEnd(text, next)));
+    // Comments at the left edge speak of what follows, or of the whole file.
+    if (comment === null || comment[1]!.length < Math.max(indent, 1)) return at;
+    at = lineEnd(text, next);
+  }
+}
+
 // ─── Nodes ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 /** `key:` or `-` with nothing behind it. */

@@ -3,7 +3,7 @@ import { isAlias, isMap, isScalar, isSeq, type Node, type YAMLMap, type YAMLSeq 
 import { emitBlock, emitFlow, emitInFlow, emitKey, isCollection, type BlockShape } from './emit.ts';
 import type { Data } from './patch.ts';
 import {
-  afterLine, beforeBreaks, colonOf, columnOf, commentBehind, dashOf, endOf, flowStyleOf, inFlow, isBlock, isEmpty, itemEnd, itemStart,
+  afterLine, beforeBreaks, behindComments, colonOf, columnOf, commentBehind, dashOf, endOf, flowStyleOf, inFlow, isBlock, isEmpty, itemEnd, itemStart,
   lineBegin, lineEnd, lineStart, newlineOf, startOf, startsItsLine, stepOf, type FlowStyle, type Target,
 } from './ranges.ts';
 
@@ -56,17 +56,7 @@ export function addToSeq(target: Target, index: number, value: Data): Splice | n
 
 /** New lines behind the last item and the comments that are indented with it. */
 function addLines(text: string, add: { readonly end: number; readonly indent: number; readonly lines: string }): Splice {
-  // A block scalar's range ends behind its last line break: step back into that line.
-  const inside = add.end > 0 && text[add.end - 1] === '\n' ? add.end - 1 : add.end;
-  let at = lineEnd(text, inside > 0 && text[inside - 1] === '\r' ? inside - 1 : inside);
-  for (;;) {
-    const next = afterLine(text, at);
-    if (next >= text.length) break;
-    const comment = /^([ \t]*)#/.exec(text.slice(next, lineEnd(text, next)));
-    // Comments at the left edge speak of what follows, or of the whole file.
-    if (comment === null || comment[1]!.length < Math.max(add.indent, 1)) break;
-    at = lineEnd(text, next);
-  }
+  const at = behindComments(text, add.end, add.indent);
   return { from: at, to: at, insert: newlineOf(text) + add.lines };
 }
 

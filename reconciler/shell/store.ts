@@ -5,6 +5,7 @@ import type { Ask, History, ObservedModel, Serving } from '../core/types.ts';
 import { AUDIT_SCHEMA, auditRows, beginAudit } from './store-audit.ts';
 import { openLater, type Later } from './store-later.ts';
 import { PEOPLE_SCHEMA, peopleRows } from './store-people.ts';
+import type { Revision } from './records.ts';
 import type { Secrets } from './secrets.ts';
 import { USAGE_SCHEMA, usageRows } from './store-usage.ts';
 
@@ -36,10 +37,6 @@ export type IncarnationRow = {
   readonly spec_hash: string; readonly config_hash: string; readonly started_ms: number; readonly ready_ms: number | null;
   /** JSON; null in rows of an older bkg. */
   readonly models: string | null;
-};
-
-export type RevisionRow = {
-  readonly seq: number; readonly revision: string; readonly at: string; readonly actor: string; readonly source: string; readonly valid: number;
 };
 
 export type Store = ReturnType<typeof openStore>;
@@ -150,7 +147,14 @@ function encryptTexts(db: Database.Database, secrets: StoreSecrets): void {
 function revisionRows(db: Database.Database, secrets: StoreSecrets) {
   const add = db.prepare('INSERT INTO revisions (revision, at, actor, source, valid, text) VALUES (?, ?, ?, ?, ?, ?)');
   const forget = db.prepare('UPDATE revisions SET text = NULL WHERE text IS NOT NULL AND seq <= ? - ? AND seq <> (SELECT max(seq) FROM revisions WHERE valid = 1)');
-  const list = db.prepare('SELECT seq, revision, at, actor, source, valid FROM revisions ORDER BY seq DESC LIMIT ?');
+  const columns = 'SELECT seq, revision, at, actor, source, valid, EXISTS (SELECT 1 FROM revisions kept WHERE kept.revision = revisions.revision AND kept.text IS NOT NULL) AS kept FROM revisions';
+  const list = db.prepare(`${columns} ORDER BY seq DESC LIMIT ?`);
+  const bySeq = db.prepare(`${columns} WHERE seq = ?`);
+  const byHash = db.prepare(`${columns} WHERE substr(revision, 1, length(@beginning)) = @beginning ORDER BY seq DESC LIMIT 1`);
+  const read = (row: unknown): Revision => {
+    const { valid, kept, ...rest } = row as Omit<Revision, 'valid' | 'kept'> & { readonly valid: number; readonly kept: number };
+    return { ...rest, valid: valid === 1, kept: kept === 1 };
+  };
   const goods = db.prepare('SELECT seq, revision, text FROM revisions WHERE valid = 1 AND text IS NOT NULL ORDER BY seq DESC');
   const text = db.prepare('SELECT text FROM revisions WHERE revision = ? AND text IS NOT NULL ORDER BY seq DESC LIMIT 1').pluck();
   return {
@@ -160,7 +164,10 @@ function revisionRows(db: Database.Database, secrets: StoreSecrets) {
       forget.run(seq, TEXTS_KEPT);
       return seq;
     },
-    revisions: (limit: number): readonly RevisionRow[] => list.all(limit) as RevisionRow[],
+    revisions: (limit: number): readonly Revision[] => list.all(limit).map(read),
+    revisionAt: (seq: number): Revision | null => [bySeq.get(seq)].filter((row) => row !== undefined).map(read)[0] ?? null,
+    /** The newest whose hash begins so. */
+    revisionLike: (beginning: string): Revision | null => [byHash.get({ beginning })].filter((row) => row !== undefined).map(read)[0] ?? null,
     /** The newest valid one that can be read: with another house.key none can. */
     lastGood(): { readonly seq: number; readonly revision: string; readonly text: string } | null {
       for (const row of goods.all() as { seq: number; revision: string; text: string }[]) {

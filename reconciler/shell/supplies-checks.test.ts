@@ -19,8 +19,9 @@ const DEADLINE_MS = 60_000;
 
 type Place = { readonly root: string; readonly supplies: Supplies; readonly at: (path: string) => ModelSource; readonly asked: string[]; readonly mended: string[]; readonly events: string[]; readonly model: (name: string) => ObservedModel | undefined };
 
-async function inPlace(body: (place: Place) => Promise<void>): Promise<void> {
-  const root = mkdtempSync(join(tmpdir(), 'bkg-checks-'));
+/** `root`: of a place that was there before; else one of its own, which goes with it. */
+async function inPlace(body: (place: Place) => Promise<void>, before: string | null = null): Promise<void> {
+  const root = before ?? mkdtempSync(join(tmpdir(), 'bkg-checks-'));
   const store = openStore(join(root, 'bkg.db'), { bootId: 'boot', secrets: PLAIN });
   const [events, mended, asked]: [string[], string[], string[]] = [[], [], []];
   const server = createServer((request, response) => {
@@ -39,7 +40,7 @@ async function inPlace(body: (place: Place) => Promise<void>): Promise<void> {
     store.close();
     server.close();
     server.closeAllConnections();
-    rmSync(root, { recursive: true, force: true });
+    if (before === null) rmSync(root, { recursive: true, force: true });
   }
 }
 
@@ -118,6 +119,50 @@ test('a file of the owner\'s stays where it is, and is taken again when it is wr
   assert.equal([place.model('own')?.damaged, place.mended], [null, ['own']]);
 }));
 
+test('nor does the next bkg take it, until it is written anew', async () => {
+  const root = mkdtempSync(join(tmpdir(), 'bkg-checks-'));
+  const path = join(root, 'own.gguf');
+  const model = modelOf('own', { kind: 'file', path });
+  try {
+    writeFileSync(path, BYTES);
+    await inPlace(async (place) => {
+      await fetched(place, model);
+      flip(path);
+      assert.is((await place.supplies.verify('own')).ok, false);
+    }, root);
+    await inPlace(async (place) => {
+      assert.equal([place.model('own')?.phase, place.model('own')?.reason], ['failed', 'Damaged']);
+      place.supplies.fetch(model);
+      await until('it has been looked at', () => place.model('own')?.phase === 'failed' && place.model('own')?.retry !== null);
+      assert.is(place.model('own')?.reason, 'Damaged');
+    }, root);
+    writeFileSync(path, BYTES);
+    await inPlace(async (place) => {
+      await fetched(place, model);
+      assert.is(place.model('own')?.damaged, null);
+    }, root);
+  } finally {
+    rmSync(root, { recursive: true, force: true });
+  }
+});
+
+test('a folder of the owner\'s that has got another file is read anew; bytes that are known are not said to be verified anew', () => inPlace(async (place) => {
+  const folder = join(place.root, 'own');
+  mkdirSync(folder);
+  writeFileSync(join(folder, 'model.gguf'), BYTES);
+  utimesSync(join(folder, 'model.gguf'), 1_000, 1_000);
+  const model = modelOf('own', { kind: 'file', path: folder });
+  const { sha256, verified } = await fetched(place, model);
+  await new Promise((resolve) => { setTimeout(resolve, 20); });
+  assert.is((await fetched(place, modelOf('again', { kind: 'file', path: folder }))).verified, verified);
+  writeFileSync(join(folder, 'tokenizer.json'), '{}');
+  place.supplies.look();
+  await until('it is noticed', () => place.model('own')?.phase === 'failed');
+  assert.match(place.model('own')?.message ?? '', /own holds other files than those that were verified/);
+  const now = await fetched(place, model);
+  assert.equal([now.files.map(({ name }) => name), now.sha256 === sha256], [['model.gguf', 'tokenizer.json'], false]);
+}));
+
 test('what no declared model uses is listed and removed; what bkg did not put there is not', () => inPlace(async (place) => {
   const { path, sha256 } = await fetched(place, modelOf('m', place.at('/m.gguf')));
   const store = join(place.root, 'models');
@@ -135,9 +180,9 @@ test('what no declared model uses is listed and removed; what bkg did not put th
   await place.supplies.prune({ only: `sha256/${'b'.repeat(64)}.gguf` });
   assert.equal([existsSync(extra), existsSync(parts[0]!)], [false, true], 'only what was named');
   place.supplies.abandon(() => false);
-  const would = await place.supplies.prune({ dryRun: true });
+  const { removed: would } = await place.supplies.prune({ dryRun: true });
   assert.ok(existsSync(path), 'nothing was removed yet');
-  const removed = await place.supplies.prune({});
+  const { removed } = await place.supplies.prune({});
   assert.equal(removed, would);
   assert.equal(removed.map(({ name }) => name).sort(), [`partial/${'a'.repeat(24)}.part`, `sha256/${sha256 ?? ''}.gguf`]);
   assert.equal([existsSync(path), existsSync(stranger), existsSync(parts[1]!)], [false, true, true]);

@@ -31,6 +31,9 @@ export type Verdict =
 /** `only`: the one of this name. `dryRun`: none is removed. */
 export type Pruning = { readonly only?: string; readonly dryRun?: boolean };
 
+/** `failed`: could not be removed, and why. */
+export type Pruned = { readonly removed: readonly ExtraFile[]; readonly failed: readonly { readonly name: string; readonly message: string }[] };
+
 type Damage = { readonly stamp: string; readonly digest: string; readonly message: string };
 
 export type ChecksOptions = {
@@ -53,7 +56,7 @@ export function openChecks(o: ChecksOptions) {
   const { folder, signal, models } = o;
   const underWay = new Map<string, Promise<Verdict>>();
   /** Files of the owner's that were found damaged: as they lie there, nobody takes them. */
-  const spoiled = new Map<string, string>();
+  const spoiled = new Map([...models.values()].flatMap((model) => (model.spoiled === undefined ? [] : [[model.spoiled.path, model.spoiled.stamp] as const])));
   let extras: readonly ExtraFile[] = [];
   let listed_ms = -Infinity;
   const opened_ms = monotonic_ms();
@@ -126,7 +129,7 @@ export function openChecks(o: ChecksOptions) {
     for (const model of [...models.values()].filter((one) => one.phase === 'present' && one.files.some((file) => file.path === path))) {
       // A folder of links holds the damaged bytes under another name.
       if (model.path !== null && model.path.startsWith(join(folder, 'folders') + sep)) await rm(folderOf(model), { recursive: true, force: true });
-      o.set({ ...model, files: [], phase: 'failed', reason: 'Damaged', message, damaged: message, path: null, sha256: null, checking: null, verified: null, retry: monotonic_ms() });
+      o.set({ ...model, files: [], phase: 'failed', reason: 'Damaged', message, damaged: message, ...(ours ? {} : { spoiled: { path, stamp } }), path: null, sha256: null, checking: null, verified: null, retry: monotonic_ms() });
       o.event('ModelDamaged', `model/${model.name}`, `${message}. ${ours ? 'It is fetched again.' : 'Write the file anew.'}`);
     }
   }
@@ -180,18 +183,26 @@ export function openChecks(o: ChecksOptions) {
       if (due !== undefined) begin(() => verify(due.name), (error) => { if (!signal.aborted) o.event('ModelNotVerified', `model/${due.name}`, (error as Error).message); });
     },
     /** Removes files that no declared model uses: all of them, or the one that is named. Only what bkg itself has put there. */
-    async prune(isDeclared: (name: string) => boolean, which: Pruning): Promise<{ readonly removed: readonly ExtraFile[]; readonly models: readonly string[] }> {
+    async prune(isDeclared: (name: string) => boolean, which: Pruning): Promise<Pruned & { readonly models: readonly string[] }> {
       const removed: ExtraFile[] = [];
+      const failed: { name: string; message: string }[] = [];
       const found = (await list(isDeclared)).filter(({ name }) => which.only === undefined || name === which.only);
-      if (which.dryRun === true) return { removed: found, models: [] };
+      if (which.dryRun === true) return { removed: found, failed, models: [] };
       for (const extra of found) {
-        await rm(join(folder, extra.name), { recursive: true, force: true });
+        const fault = await rm(join(folder, extra.name), { recursive: true, force: true }).then(() => null, (error: NodeJS.ErrnoException) => error);
+        // One that stays keeps no other from going.
+        if (fault !== null) {
+          if (fault.code === undefined) throw fault;
+          failed.push({ name: extra.name, message: `${fault.message}; let bkg's user write to ${folder}, or remove it by hand` });
+          o.event('ModelNotRemoved', `model-file/${extra.name}`, failed.at(-1)!.message);
+          continue;
+        }
         removed.push(extra);
         o.event('ModelPruned', `model-file/${extra.name}`, `${extra.bytes} bytes that no declared model uses were removed`);
       }
       const gone = new Set(removed.map(({ name }) => join(folder, name)));
       extras = extras.filter(({ name }) => !gone.has(join(folder, name)));
-      return { removed, models: [...models.values()].filter((model) => model.files.some(({ path }) => gone.has(path))).map(({ name }) => name) };
+      return { removed, failed, models: [...models.values()].filter((model) => model.files.some(({ path }) => gone.has(path))).map(({ name }) => name) };
     },
   };
 }

@@ -1,17 +1,19 @@
 // The models here, on their way and failed; each fetch runs in the background for as long as its declaration stands.
 import { rm } from 'node:fs/promises';
 import { basename, join, sep } from 'node:path';
-import type { DesiredModel, ExtraFile, ObservedFile, ObservedModel } from '../core/types.ts';
+import type { DesiredModel, ObservedFile, ObservedModel } from '../core/types.ts';
 import { begin } from './begin.ts';
-import { isSame, lookAt, lookNow, type Facts } from './download-bytes.ts';
+import { hashedAt, isSame, lookAt, lookNow, type Facts } from './download-bytes.ts';
 import type { Fault } from './download.ts';
-import { fetchWhole, folderOf, formatOf } from './model-files.ts';
+import { fetchWhole, filesIn, folderOf, formatOf } from './model-files.ts';
 import { monotonic_ms } from './process.ts';
 import type { Pace, SuppliesOptions } from './supplies.ts';
-import { openChecks, type Pruning, type Verdict } from './supplies-checks.ts';
+import { openChecks, type Pruned, type Pruning, type Verdict } from './supplies-checks.ts';
 
 /** A file of the owner's may appear at any moment, and a look costs nothing. */
 const LOOK_AGAIN_MS = 5_000;
+/** The files of an owner's folder are listed this often. */
+const LIST_AGAIN_MS = 60_000;
 
 /** `ended` by a newer declaration of the same name, by the model's removal, or with bkg. */
 type Fetching = { readonly sourceHash: string; readonly ended: AbortController };
@@ -25,8 +27,11 @@ export function openModels(options: ModelsOptions) {
   const fetching = new Map<string, Fetching>();
   /** What was present until its file changed or vanished. */
   const before = new Map<string, ObservedModel>();
+  const listAgain = new Map<string, number>();
   let looking = false;
   for (const model of options.store.models()) {
+    // What was damaged is known to be so, whoever looks at it anew.
+    if (model.damaged !== null && model.damaged !== undefined && model.phase !== 'present') models.set(model.name, { ...model, phase: 'failed', files: [], retry: monotonic_ms(), checking: null });
     if (model.phase !== 'present' || model.path === null) continue;
     // An older bkg wrote down less.
     const known: ObservedModel = { ...model, files: model.files ?? oneFile(model), about: model.about ?? null, verified: model.verified ?? null, damaged: null, checking: null };
@@ -42,8 +47,9 @@ export function openModels(options: ModelsOptions) {
   const note = (model: DesiredModel, state: Partial<ObservedModel> & Pick<ObservedModel, 'phase' | 'reason'>): void => {
     const last = models.get(model.name);
     // Until good bytes are here it stays known that there were bad ones.
-    const damaged = state.phase === 'present' || last?.sourceHash !== model.sourceHash ? null : last.damaged;
-    models.set(model.name, { name: model.name, sourceHash: model.sourceHash, path: null, sha256: null, bytes: 0, files: [], bytesTotal: null, message: '', retry: null, about: null, verified: null, checking: null, damaged, ...state });
+    const isMended = state.phase === 'present' || last?.sourceHash !== model.sourceHash;
+    const [damaged, spoiled] = isMended ? [null, undefined] : [last.damaged, last.spoiled];
+    models.set(model.name, { name: model.name, sourceHash: model.sourceHash, path: null, sha256: null, bytes: 0, files: [], bytesTotal: null, message: '', retry: null, about: null, verified: null, checking: null, damaged, ...(spoiled === undefined ? {} : { spoiled }), ...state });
   };
   const checks = openChecks({
     folder, signal, models, pace, event, every_ms: () => options.downloads().verifyEvery_ms,
@@ -100,10 +106,10 @@ export function openModels(options: ModelsOptions) {
     });
     if (!isWanted(model, own)) return;
     if (!result.ok) return failed(model, result);
-    const { path, sha256, bytes, files, about } = result;
+    const { path, sha256, bytes, files, about, commit } = result;
     const was = models.get(model.name)?.damaged ?? null;
     if (was !== null && (await checks.isSpoiled(files))) return failed(model, { reason: 'Damaged', message: was });
-    note(model, { phase: 'present', path, sha256, bytes, bytesTotal: bytes, files, about, verified: new Date().toISOString(), reason: 'Present' });
+    note(model, { phase: 'present', path, sha256, bytes, bytesTotal: bytes, files, about, verified: hashedSince(files), ...(commit === null ? {} : { commit }), reason: 'Present' });
     if (was !== null) options.mended(model.name);
     before.delete(model.name);
     pace.succeeded(model.sourceHash);
@@ -175,12 +181,23 @@ export function openModels(options: ModelsOptions) {
       return lost(model, { path: file.path, facts });
     }
     // Its folder of links is nobody's file, and is needed all the same.
-    if (model.path !== null && (await lookAt(model.path).catch(() => 'unknown' as const)) === null) lost(model, { path: model.path, facts: null });
+    const whole = model.path === null ? 'unknown' : await lookAt(model.path).catch(() => 'unknown' as const);
+    if (whole === null) return lost(model, { path: model.path!, facts: null });
+    if (whole !== 'unknown' && !whole.isFile && !model.path!.startsWith(folder + sep)) await lookForMore(model, whole);
+  }
+
+  /** Whether a folder of the owner's has got other files since; now and then, for it may be a large one. */
+  async function lookForMore(model: ObservedModel, facts: Facts): Promise<void> {
+    const now = monotonic_ms();
+    if (now < (listAgain.get(model.name) ?? 0)) return;
+    listAgain.set(model.name, now + LIST_AGAIN_MS);
+    const names = await filesIn(model.path!).catch(() => null);
+    if (names !== null && names.join('\n') !== model.files.map(({ path }) => path).sort().join('\n')) lost(model, { path: model.path!, facts });
   }
 
   function lost(model: ObservedModel, { path, facts }: { readonly path: string; readonly facts: Facts | null }): void {
     if (models.get(model.name) !== model || signal.aborted) return;
-    const message = `${path} ${facts === null ? 'is no longer there' : 'is not the file that was verified'}`;
+    const message = `${path} ${facts === null ? 'is no longer there' : facts.isFile ? 'is not the file that was verified' : 'holds other files than those that were verified'}`;
     models.set(model.name, { ...model, phase: 'failed', reason: facts === null ? 'Vanished' : 'Changed', message, path: null, sha256: null, files: [], retry: monotonic_ms() });
     before.set(model.name, model);
     event(facts === null ? 'ModelVanished' : 'ModelChanged', `model/${model.name}`, message);
@@ -206,14 +223,14 @@ export function openModels(options: ModelsOptions) {
     begin(() => Promise.all(present.map(lookAtOne)).finally(() => { looking = false; }), (error) => event('ModelsNotLookedAt', 'models', (error as Error).message));
   }
 
-  async function prune(which: Pruning): Promise<readonly ExtraFile[]> {
-    const { removed, models: gone } = await checks.prune(isDeclared, which);
+  async function prune(which: Pruning): Promise<Pruned> {
+    const { models: gone, ...pruned } = await checks.prune(isDeclared, which);
     for (const name of gone) {
       models.delete(name);
       options.store.dropModel(name);
     }
-    if (removed.length > 0) poke();
-    return removed;
+    if (pruned.removed.length > 0) poke();
+    return pruned;
   }
 
   /** One at a time, in the background. */
@@ -226,6 +243,9 @@ export function openModels(options: ModelsOptions) {
 
   return { fetch, drop, abandon, look, prune, pruneLater, isChecking: checks.isChecking, verify: (name: string): Promise<Verdict> => checks.verify(name), extras: checks.extras, observed: (): Readonly<Record<string, ObservedModel>> => Object.fromEntries(models) };
 }
+
+/** When the first of them was hashed: what is known of a file's bytes is not hashed anew for each model that has them. */
+const hashedSince = (files: readonly ObservedFile[]): string => new Date(Math.min(Date.now(), ...files.map(({ path }) => hashedAt(path) ?? Infinity))).toISOString();
 
 /** Of a model that was written down when a model was one file. */
 function oneFile(model: ObservedModel & { readonly mtime_ms?: number }): readonly ObservedFile[] {

@@ -50,7 +50,7 @@ export function openViews(sources: ViewSources) {
         const found = input.observed.models[model.name];
         const own = found?.sourceHash === model.sourceHash ? found : undefined;
         return {
-          id: model.name, source: model.sourceText, state: model.state, phase: own?.phase ?? 'absent', sha256: own?.sha256 ?? model.sha256, bytes: own?.bytes ?? 0, bytesTotal: own?.bytesTotal ?? null, about: own?.about ?? null, verified: own?.verified ?? null, checking: own?.checking ?? null,
+          id: model.name, source: model.sourceText, state: model.state, phase: own?.phase ?? 'absent', sha256: own?.sha256 ?? model.sha256, bytes: own?.bytes ?? 0, bytesTotal: own?.bytesTotal ?? null, about: own?.about ?? null, commit: own?.commit ?? null, verified: own?.verified ?? null, checking: own?.checking ?? null,
           usedBy: input.desired.plugins.filter((plugin) => plugin.models.some((role) => role.model === model.name)).map((plugin) => plugin.id),
           conditions: settle(`model/${model.name}`, explainModel(input, model)),
         };
