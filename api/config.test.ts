@@ -16,7 +16,7 @@ const MERGE = 'application/merge-patch+json';
 const PATCH = 'application/json-patch+json';
 
 let doors: Doors;
-test.before.each(async () => { doors = await openDoors({ text: TEXT, plugins: [{ id: 'echo', configSchema: { type: 'object', properties: { pin: { type: 'string', 'x-secret': true } } } }] }); });
+test.before.each(async () => { doors = await openDoors({ text: TEXT, plugins: [{ id: 'echo', configSchema: { type: 'object', properties: { pin: { type: 'string', 'x-secret': true }, size: { type: 'integer' } } } }] }); });
 test.after.each(() => doors.close());
 
 const write = (path: string, o: { readonly method?: string; readonly type?: string; readonly body?: unknown; readonly etag?: string | null }): Promise<Reply> => {

@@ -2,12 +2,12 @@
 import { failure, refusalIn } from './problem.ts';
 import { judgeEdit } from './auth/edits.ts';
 import { hiddenFrom, lacking, may, type Somebody } from './auth/somebody.ts';
-import { composedOf } from './composed.ts';
-import { unmask } from './mask.ts';
+import { composedOf, composedOfTexts } from './composed.ts';
+import { lookUp, unmask } from './mask.ts';
 import { maskedDiff, unmaskedText } from './masking.ts';
 import { otherSide } from './redact-diff.ts';
 import { type Answer, type Call, TEXT, durationOf, flagOf, json, list, object } from './route.ts';
-import type { Json, PatchOperation, PatchResult } from '../reconciler/index.ts';
+import type { Json, PatchOperation, PatchResult, Problem } from '../reconciler/index.ts';
 import { tokensOf } from '../schema/pointer.ts';
 import type { Schema } from '../schema/walk.ts';
 
@@ -19,7 +19,7 @@ export type Declared = { readonly text: string; readonly revision: string; reado
 
 /** Operations, a whole text, or back to a revision; `ifRevision` null writes over whatever stands there. */
 export type Change = { readonly operations: readonly PatchOperation[] } | { readonly text: string } | { readonly rollback: string };
-export type Edit = { readonly read: Declared; readonly change: Change; readonly ifRevision: string | null; /** As in the reconciler's patch; true when absent. */ readonly denies?: boolean; /** What is secret before and after it; as what is in force says when absent. */ readonly root?: Schema };
+export type Edit = { readonly read: Declared; readonly change: Change; readonly ifRevision: string | null; /** As in the reconciler's patch; true when absent. */ readonly denies?: boolean; /** What is secret before and after it; as what is in force says when absent. */ readonly root?: Schema; /** A place where nothing may stand; else it is refused as PlaceTaken. */ readonly free?: string };
 
 type Done = Extract<PatchResult, { readonly ok: true }>;
 
@@ -55,13 +55,13 @@ export async function commit(call: Call, edit: Edit, dryRun: boolean): Promise<D
   if ('operations' in edit.change) keepHidden(call.who, edit.change.operations);
   const root = edit.root ?? composedOf(reconciler.snapshot().desired);
   const change = await unmasked(edit, root);
-  const result = await reconciler.patch({ actor: call.actor, change, ifRevision: edit.ifRevision, dryRun, denies: edit.denies ?? true, judge: (before, after) => judgeEdit(call.now(), before, after) });
+  const result = await reconciler.patch({ actor: call.actor, change, ifRevision: edit.ifRevision, dryRun, denies: edit.denies ?? true, judge: (before, after) => [...takenAt(before, edit.free), ...judgeEdit(call.now(), before, after)] });
   if (result.ok) return { ...result, shown: await shownTo(call.who, result.diff, { before: edit.read.text, root }) };
-  throw failure(await refusalOf(call, { result, read: edit.read, root }));
+  throw failure(await refusalOf(call, { result, read: edit.read, root, isRollback: 'rollback' in edit.change }));
 }
 
-/** More often nobody else edits in the same moment. */
-const AGAIN_MAX = 8;
+/** What the edits of one moment come to, each of which makes the others begin anew. */
+const AGAIN_MAX = 100;
 
 /** For an edit that was worked out from what stood in the file, and names its revision: worked out anew where that has changed meanwhile. */
 export async function workedOut<Result>(work: () => Promise<Result>): Promise<Result> {
@@ -73,6 +73,10 @@ export async function workedOut<Result>(work: () => Promise<Result>): Promise<Re
     }
   }
 }
+
+/** Asked of the very bytes that the edit is made to. */
+const takenAt = (before: Json, pointer: string | undefined): readonly Problem[] =>
+  (pointer === undefined || lookUp(before, pointer) === undefined ? [] : [{ code: 'PlaceTaken', pointer, line: null, column: null, severity: 'error', message: `Something stands at ${pointer} already.`, hint: null }]);
 
 /** What the edit means: where it says a mask, what stands there. */
 async function unmasked({ change, read }: Edit, root: Schema): Promise<Change> {
@@ -99,12 +103,12 @@ const shownTo = async (who: Somebody, diff: string, o: { readonly before: string
 /** What counts all the same. */
 const deniedBy = (result: { readonly denied?: readonly string[] }): { readonly denied?: readonly string[] } => (result.denied === undefined || result.denied.length === 0 ? {} : { denied: result.denied });
 
-type Refused = { readonly result: Exclude<PatchResult, { readonly ok: true }>; readonly read: Declared; readonly root: Schema };
+type Refused = { readonly result: Exclude<PatchResult, { readonly ok: true }>; readonly read: Declared; readonly root: Schema; readonly isRollback: boolean };
 
-async function refusalOf(call: Call, { result, read, root }: Refused): Promise<Parameters<typeof failure>[0]> {
+async function refusalOf(call: Call, { result, read, root, isRollback }: Refused): Promise<Parameters<typeof failure>[0]> {
   const inForce = { revision: call.house.reconciler.snapshot().file.inForce };
   switch (result.code) {
-    case 'Invalid': return { status: 422, code: 'ConfigInvalid', detail: `${call.house.reconciler.snapshot().file.valid ? 'With this edit bkg.yaml would not be valid' : 'bkg.yaml is not valid as it stands; correct that first'}, so nothing was changed: ${result.problems.find((one) => one.severity === 'error')?.message ?? ''}`, problems: result.problems, more: { ...inForce, ...deniedBy(result) } };
+    case 'Invalid': return { status: 422, code: 'ConfigInvalid', detail: `${isRollback ? 'That revision is not valid today' : call.house.reconciler.snapshot().file.valid ? 'With this edit bkg.yaml would not be valid' : 'bkg.yaml is not valid as it stands; correct that first'}, so nothing was changed: ${result.problems.find((one) => one.severity === 'error')?.message ?? ''}`, problems: result.problems, more: { ...inForce, ...deniedBy(result) } };
     case 'Forbidden': return { status: 403, code: result.problems[0]?.code ?? 'Forbidden', detail: result.problems[0]?.message ?? 'The edit needs more rights.', problems: result.problems };
     case 'Refused': return { status: 422, code: result.problems[0]?.code ?? 'EditRefused', detail: result.problems[0]?.message ?? 'The edit was refused.', problems: result.problems, more: { ...inForce, ...deniedBy(result) } };
     case 'ReadOnlyFile': return { status: 409, code: 'ReadOnlyFile', detail: result.message, more: { ...inForce, diff: await shownTo(call.who, result.diff, { before: read.text, root }), denied: result.denied } };
@@ -112,7 +116,8 @@ async function refusalOf(call: Call, { result, read, root }: Refused): Promise<P
       // Both diffs start from the base, which is rebuilt from what stands there now.
       const now = read.revision === result.revision ? read : await call.house.reconciler.read();
       const base = result.theirs === null || now.revision !== result.revision ? null : otherSide(result.theirs, now.text, 'after');
-      const shown = async (diff: string | null): Promise<string | null> => (diff === null || base === null ? null : shownTo(call.who, diff, { before: base, root }));
+      const secrets = base === null ? root : composedOfTexts(await call.house.reconciler.manifests(base), await call.house.reconciler.manifests(now.text));
+      const shown = async (diff: string | null): Promise<string | null> => (diff === null || base === null ? null : shownTo(call.who, diff, { before: base, root: secrets }));
       return {
         status: 412, code: 'RevisionStale', detail: 'bkg.yaml has changed since the revision in If-Match. Read it again, or merge: `theirs` is what changed meanwhile, `yours` what this edit wanted.',
         headers: { etag: etagOf(result.revision) }, more: { revision: result.revision, base: result.base, yours: await shown(result.yours), theirs: await shown(result.theirs) },

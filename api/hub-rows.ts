@@ -34,8 +34,9 @@ const QUANTISATIONS = ['Q4_K_M', 'Q5_K_M', 'Q8_0', 'Q6_K', 'Q4_K_S', 'Q4_0', 'Q5
 const QUANTISATION = /(?:^|[-._/])(I?Q\d(?:_[A-Z0-9]{1,2}){0,2}|MXFP4|BF16|F16|FP16|F32)(?=[-._/]|$)/gi;
 /** What only another model can use. */
 const NO_MODEL = /(?:^|\/)(?:mmproj|imatrix)[^/]*$|(?:^|\/)adapter_model\./i;
-/** A part of a model in many files. */
-const SHARD = /^(.*)-(\d{5})-of-(\d{5})(\.[a-z]+)$/i;
+/** A part of a model in many files, as a source may name it; and any other. */
+const SHARD = /^(.*)-(\d{5})-of-(\d{5})\.(?:gguf|safetensors)$/;
+const ANY_SHARD = /-\d{5}-of-\d{5}\./;
 /** What a source cannot name: its last @ begins the revision. Nor does it lead elsewhere. */
 const UNFIT = /[\s@\p{C}]|(?:^|\/)\.{1,2}(?:\/|$)/u;
 const REPOSITORY = /^(?!\.+\/)[\w.-]{1,100}\/(?!\.+$)[\w.-]{1,100}$/;
@@ -64,21 +65,22 @@ function filesOf(siblings: unknown, format: Format): readonly File[] {
   });
 }
 
-/** A model in many files is named by the first of them, which stands for all; weights that are read with what lies beside them, by their folder. Without one of its files it is none. */
+/** Weights that are read with what lies beside them are named by their folder, which brings all of them; other models in many files by the first, which stands for all. */
 function wholesOf(files: readonly File[], format: Format): readonly File[] {
-  const shards = new Map<string, File[]>();
-  for (const file of files) {
-    const [, head, , total] = SHARD.exec(file.path) ?? [];
-    if (head !== undefined) shards.set(`${head} ${total}`, [...(shards.get(`${head} ${total}`) ?? []), file]);
+  const sharded = files.filter(({ path }) => SHARD.test(path));
+  const alone = files.filter(({ path }) => !SHARD.test(path) && !ANY_SHARD.test(path));
+  const sum = (some: readonly File[]): number | null => (some.every(({ bytes }) => bytes !== null) ? some.reduce((total, { bytes }) => total + bytes!, 0) : null);
+  const firsts = sharded.filter(({ path }) => SHARD.exec(path)![2] === '00001');
+  if (format === 'safetensors') {
+    const folders = new Set(firsts.map(({ path }) => path.slice(0, path.lastIndexOf('/') + 1)));
+    return [...alone, ...[...folders].map((path): File => ({ path, bytes: sum(files.filter((file) => file.path.startsWith(path))), sha256: null }))];
   }
-  const wholes = [...shards].flatMap(([name, parts]): readonly File[] => {
-    const first = parts.find(({ path }) => SHARD.exec(path)?.[2] === '00001');
-    if (first === undefined || parts.length !== Number(name.slice(name.lastIndexOf(' ') + 1))) return [];
-    const bytes = parts.every((part) => part.bytes !== null) ? parts.reduce((sum, part) => sum + part.bytes!, 0) : null;
-    const path = format === 'safetensors' ? first.path.slice(0, first.path.lastIndexOf('/') + 1) : first.path;
-    return [{ path, bytes, sha256: null }];
-  });
-  return [...files.filter(({ path }) => !SHARD.test(path)), ...wholes];
+  return [...alone, ...firsts.flatMap(({ path }): readonly File[] => {
+    const [, head = '', , total = ''] = SHARD.exec(path)!;
+    const parts = sharded.filter((file) => { const found = SHARD.exec(file.path)!; return found[1] === head && found[3] === total; });
+    // Without one of its files it is none.
+    return parts.length === Number(total) ? [{ path, bytes: sum(parts), sha256: null }] : [];
+  })];
 }
 
 function rankOf({ path }: File): number {

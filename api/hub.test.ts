@@ -133,7 +133,7 @@ hub('of the files of a repository those are chosen that are a model by themselve
   assert.equal(chosen(['m-F16.gguf', 'm-Q2_K.gguf', 'm-Q8_0.gguf', 'm-IQ4_XS.gguf', 'm-Q4_K_M.gguf', 'm-Q5_K_M.gguf', 'x/m-Q4_K_M.gguf', 'mmproj-m-F16.gguf', 'm.imatrix']), ['m-Q4_K_M.gguf', 'm-Q5_K_M.gguf', 'm-Q8_0.gguf', 'm-IQ4_XS.gguf']);
   assert.equal(chosen(['m-Q4_K_M-00001-of-00002.gguf', 'a b.gguf', 'a@b.gguf', '../../x.gguf', 'x/../y.gguf', 'e\u001b[2J.gguf', `${'x'.repeat(300)}.gguf`]), []);
   assert.equal(chosen(['m-Q4_K_M-00002-of-00002.gguf', 'm-Q4_K_M-00001-of-00002.gguf', 'm-Q8_0.gguf']), ['m-Q4_K_M-00001-of-00002.gguf', 'm-Q8_0.gguf']);
-  assert.equal(sourcesOf('o/r', files('model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors', 'x/m-00001-of-00001.safetensors'), 'safetensors').map(({ source }) => source), ['hf://o/r', 'hf://o/r/x/']);
+  assert.equal(sourcesOf('o/r', files('model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors', 'x/m-00001-of-00002.safetensors', 'x/m-00002-of-00002.safetensors'), 'safetensors').map(({ source }) => source), ['hf://o/r', 'hf://o/r/x/']);
   assert.equal(chosen(['onnx/model_int8.onnx', 'onnx/model.onnx', 'model.onnx'], 'onnx'), ['model.onnx', 'onnx/model.onnx', 'onnx/model_int8.onnx']);
   assert.equal(chosen(['tokenizer.safetensors', 'model.safetensors', 'adapter_model.safetensors'], 'safetensors'), ['model.safetensors', 'tokenizer.safetensors']);
   assert.equal(['a-q5_k_m.gguf', 'x-0.5b.gguf', 'm.UD-Q4_K_XL.gguf', 'q-IQ2_M.gguf', 'bf16/m-BF16.gguf'].map(quantizationOf), ['Q5_K_M', null, 'Q4_K_XL', 'IQ2_M', 'BF16']);

@@ -50,6 +50,8 @@ async function asked(env: Readonly<Record<string, string | undefined>>, query: H
     const rows = rowsOf(found.body, query.format);
     if (rows === null) throw unexpected(line.host, 'its answer is no list of models');
     return await withSizes(line, { rows: rows.slice(0, query.limit), format: query.format, signal: AbortSignal.any([signal, AbortSignal.timeout(SIZES_WITHIN_MS)]) });
+  } catch (error) {
+    throw signal.aborted ? failure({ status: 499, code: 'ClientGone', detail: 'The client went away while the hub was asked.' }) : error;
   } finally {
     line.close();
   }

@@ -9,7 +9,7 @@ import { type UnmaskedText, redactText, unmaskText } from './redact-text.ts';
 const THREAD_ABOVE_CHARS = 64 * 1024;
 
 export type MaskingTask =
-  | { readonly do: 'redactText'; readonly text: string; readonly root: Schema; readonly sections: readonly string[] }
+  | { readonly do: 'redactText'; readonly text: string; readonly root: Schema }
   | { readonly do: 'redactDiff'; readonly text: string; readonly diff: string; readonly root: Schema; readonly sections: readonly string[] }
   | { readonly do: 'unmaskText'; readonly text: string; readonly current: string; readonly value: Json; readonly root: Schema };
 export type Masked = string | null | UnmaskedText;
@@ -17,7 +17,7 @@ export type Masked = string | null | UnmaskedText;
 /** What the thread runs, and what runs here for small texts. */
 export function mask(task: MaskingTask): Masked {
   switch (task.do) {
-    case 'redactText': return redactText(task.text, task.root, task.sections);
+    case 'redactText': return redactText(task.text, task.root);
     case 'redactDiff': return redactDiff(task.diff, task.text, (text) => redactText(text, task.root, task.sections));
     case 'unmaskText': return unmaskText(task.text, task);
   }
@@ -40,8 +40,8 @@ function inThread(task: MaskingTask): Promise<Masked> {
 const run = async (task: MaskingTask): Promise<Masked> =>
   (task.text.length + ('current' in task ? task.current.length : 0) > THREAD_ABOVE_CHARS ? inThread(task) : mask(task));
 
-/** The text as it may be shown, of `sections` nothing; null when it is not valid YAML. */
-export const maskedText = async (text: string, root: Schema, sections: readonly string[] = []): Promise<string | null> => (await run({ do: 'redactText', text, root, sections })) as string | null;
+/** The text as it may be shown; null when it is not valid YAML. */
+export const maskedText = async (text: string, root: Schema): Promise<string | null> => (await run({ do: 'redactText', text, root })) as string | null;
 
 /** The diff as it may be shown; `before` is what it starts from, of `sections` nothing is shown. Null when that cannot be told safely. */
 export const maskedDiff = async (diff: string, before: string, o: { readonly root: Schema; readonly sections: readonly string[] }): Promise<string | null> =>

@@ -64,7 +64,7 @@ function describe(program: Command, act: (command: Command, run: Run) => Promise
     .action((revision: string | undefined, options: { lines: string }, command: Command) => act(command, async (context) => (await import('./commands/history.ts')).history(context, { revision: revision ?? null, lines: options.lines })));
   program.command('diff').description('what differs from one revision to another').argument('<from>').argument('[to]', 'default: the file as it stands')
     .action((from: string, to: string | undefined, _, command: Command) => act(command, async (context) => (await import('./commands/history.ts')).diff(context, { from, to: to ?? null })));
-  program.command('rollback').description('write the bytes of a revision again, as a new edit; users and keys stay as they are today').argument('<revision>', 'see bkg history')
+  program.command('rollback').description('write the bytes of a revision again, as a new edit; users and keys stay as they are in force').argument('<revision>', 'see bkg history')
     .option('--dry-run', 'show what would happen, write nothing').option('--wait', 'return when the machine has followed')
     .action((revision: string, options: { dryRun?: boolean; wait?: boolean }, command: Command) => act(command, async (context) => (await import('./commands/history.ts')).rollBack(context, { revision, dryRun: options.dryRun === true, wait: options.wait === true })));
   for (const [verb, what] of [['start', 'state: running'], ['stop', 'state: stopped'], ['restart', 'once, without an edit']] as const) {

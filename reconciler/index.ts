@@ -240,6 +240,7 @@ export async function open(options: OpenOptions): Promise<Reconciler> {
     }),
     history: history.list,
     revision: history.find,
+    manifests: history.manifests,
     events: events.list,
     logs: logbook.read,
     lease: traffic.lease,

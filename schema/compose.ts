@@ -8,6 +8,8 @@ type Open = { [keyword: string]: unknown };
 export type ComposeOptions = {
   /** Also allow `${env:NAME}` wherever a scalar stands: for editors, who see the raw text. Forms do without. */
   readonly references?: boolean;
+  /** What no manifest calls harmless is secret: for texts of other days, whose plugins may be others today, or gone (null). */
+  readonly guarded?: boolean;
 };
 
 const isObject = (value: unknown): value is Open => typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -66,7 +68,15 @@ function allowReference(schema: Open): Open {
   return { ...kept, anyOf: [rule, reference] };
 }
 
-function instanceSchema(manifest: Manifest, pointer: string): Open {
+/** Secret but for the settings that it names and does not call so. What stands elsewhere is not looked into. */
+function guardedSettings(schema: Open): Open {
+  if ('$ref' in schema) return schema;
+  if (!isObject(schema['properties'])) return 'x-secret' in schema ? schema : { ...schema, 'x-secret': false };
+  const properties = Object.fromEntries(Object.entries(schema['properties']).map(([name, part]) => [name, isObject(part) ? guardedSettings(part) : part]));
+  return { 'x-secret': true, ...schema, properties };
+}
+
+function instanceSchema(manifest: Manifest, pointer: string, { guarded = false }: ComposeOptions): Open {
   const plugin = (declaredSchema['definitions'] as Open)['plugin'] as Open;
   const properties = plugin['properties'] as Open;
   const models = properties['models'] as Open;
@@ -100,7 +110,7 @@ function instanceSchema(manifest: Manifest, pointer: string): Open {
         description: (properties['config'] as Open)['description'],
         default: {},
         'x-apply': 'restart',
-        ...embedded(settings, `${pointer}/properties/config`),
+        ...(guarded ? guardedSettings(embedded(settings, `${pointer}/properties/config`)) : embedded(settings, `${pointer}/properties/config`)),
       },
     },
   };
@@ -110,15 +120,16 @@ function instanceSchema(manifest: Manifest, pointer: string): Open {
  * Base schema plus, for each declared plugin, the schema of its `config` and its model roles
  * (`properties.plugins.properties.<id>.properties.config`). Draft-07, one document without outside references.
  */
-export function composedSchema(manifests: Readonly<Record<string, Manifest>>, options: ComposeOptions = {}): Schema {
+export function composedSchema(manifests: Readonly<Record<string, Manifest | null>>, options: ComposeOptions = {}): Schema {
   const base = structuredClone(declaredSchema) as Open;
   const definitions = base['definitions'] as Open;
   const { $id: _id, $schema: _dialect, ...manifest } = manifestSchema;
   definitions['manifest'] = redirect(manifest, /^bkg\.schema\.json#/, '#');
   ((definitions['plugin'] as Open)['properties'] as Open)['manifest'] = { $ref: '#/definitions/manifest', 'x-apply': 'restart' };
   const plugins = (base['properties'] as Open)['plugins'] as Open;
+  if (options.guarded === true) ((definitions['plugin'] as Open)['properties'] as Open)['config'] = { type: 'object', 'x-secret': true };
   plugins['properties'] = Object.fromEntries(
-    Object.entries(manifests).map(([id, about]) => [id, instanceSchema(about, `/properties/plugins/properties/${escapeToken(id)}`)]),
+    Object.entries(manifests).flatMap(([id, about]) => (about === null ? [] : [[id, instanceSchema(about, `/properties/plugins/properties/${escapeToken(id)}`, options)]])),
   );
   base['$id'] = 'bkg.composed.schema.json';
   return options.references === true ? withReferences(base) : base;

@@ -6,7 +6,7 @@ import { validateWire } from '../../schema/validate.ts';
 import { redact } from '../../schema/walk.ts';
 import wire from '../../schema/wire.schema.json' with { type: 'json' };
 import { hiddenFrom, lacking } from '../auth/somebody.ts';
-import { composedOf } from '../composed.ts';
+import { composedOf, composedOfTexts } from '../composed.ts';
 import { commitAndAnswer, EDITED, EDIT_QUERY, etagOf, ifMatchOf } from '../edit.ts';
 import { lookUp, operationsTo } from '../mask.ts';
 import { maskedText } from '../masking.ts';
@@ -39,7 +39,8 @@ async function get(call: Call): Promise<Answer> {
   const pointer = pointerOfPath(call.path);
   const read = await reconciler.read();
   const { desired, file } = reconciler.snapshot();
-  const root = composedOf(desired);
+  // Of plugins that are not in force yet only their manifests know what is secret.
+  const root = read.revision === file.inForce ? composedOf(desired) : composedOfTexts(await reconciler.manifests(read.text));
   const headers = { etag: etagOf(read.revision), 'x-bkg-in-force': file.inForce, vary: 'accept' };
   if (call.headers['if-none-match']?.includes(etagOf(read.revision)) === true) return plain('', { status: 304, headers });
   if (wantsYaml(call)) {

@@ -4,7 +4,7 @@ import type { DesiredKey, DesiredUser, Json, JsonObject, PatchOperation } from '
 import { inlined, schemaAt, type Schema } from '../../schema/walk.ts';
 import { escapeToken } from '../../schema/pointer.ts';
 import { makeSecret } from '../auth/keys.ts';
-import { commit, workedOut } from '../edit.ts';
+import { commit } from '../edit.ts';
 import { lookUp } from '../mask.ts';
 import { failure, refusalIn } from '../problem.ts';
 import { ANY, type Answer, type Call, type Route, TEXT, durationOf, flagOf, json, list, object, route } from '../route.ts';
@@ -56,16 +56,14 @@ type Change = { readonly operations: readonly PatchOperation[]; /** Where to fin
 const NOTHING = { text: '', revision: '', value: {} };
 
 /** Makes the edit; answers with what the house now has there, and its revision. */
-const edited = (call: Call, change: Change, view: () => JsonObject | Promise<JsonObject>, status = 200): Promise<Answer> => workedOut(() => editedOnce(call, change, view, status));
-
-async function editedOnce(call: Call, change: Change, view: () => JsonObject | Promise<JsonObject>, status: number): Promise<Answer> {
+async function edited(call: Call, change: Change, view: () => JsonObject | Promise<JsonObject>, status = 200): Promise<Answer> {
   const dryRun = flagOf(call.query, 'dryRun');
   const read = await call.house.reconciler.read().catch((error: unknown) => {
     if (change.operations.every(({ op }) => op === 'remove')) return NOTHING;
     throw error;
   });
-  if (change.taken !== undefined && lookUp(read.value, change.pointer) !== undefined) throw change.taken();
-  const done = await commit(call, { read, change: { operations: change.operations }, ifRevision: change.taken === undefined ? null : read.revision, denies: change.denies ?? true }, dryRun);
+  const edit = { read, change: { operations: change.operations }, ifRevision: null, denies: change.denies ?? true, ...(change.taken === undefined ? {} : { free: change.pointer }) };
+  const done = await commit(call, edit, dryRun).catch((error: unknown) => { throw refusalIn(error)?.code === 'PlaceTaken' ? change.taken!() : error; });
   const problems = done.problems.filter((problem) => problem.pointer.startsWith(change.pointer)) as unknown as Json;
   if (dryRun) return json({ dryRun: true, diff: done.shown, problems });
   return json({ ...(await view()), revision: done.revision, operation: `edit-${done.seq}`, problems }, { status, headers: status === 201 ? { location: change.path } : {} });
@@ -181,7 +179,7 @@ async function mint(call: Call): Promise<Answer> {
   const { keys } = call.house.reconciler.snapshot().desired;
   if (typeof fields.expires === 'string' && Date.parse(fields.expires) <= Date.now()) throw failure({ status: 422, code: 'ExpiresOver', detail: `The key would have ended before its first use, at ${fields.expires}. Send a day or a moment to come, or none.` });
   const id = wanted ?? idFor(fields.name, keys);
-  const taken = (): Error => failure({ status: 409, code: 'KeyExists', detail: `There is a key ${id} already. POST /admin/api-keys/${id}/rotate gives it a new secret.` });
+  const taken = (): Error => failure({ status: 409, code: 'KeyExists', detail: keys.some((key) => key.id === id) ? `There is a key ${id} already. POST /admin/api-keys/${id}/rotate gives it a new secret.` : `bkg.yaml names a key ${id}, though it is denied: DELETE /admin/api-keys/${id} takes it out.` });
   if (keys.some((key) => key.id === id)) throw taken();
   const owner = ownerOf(call, user);
   const secret = await makeSecret(id);

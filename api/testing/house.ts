@@ -151,7 +151,8 @@ export function makeHouse(first: HouseSpec = {}): TestHouse {
     operation: (id) => (id === 'edit-2' || house.asks.some((_ask, index) => id === `ask-${index + 1}`) ? { units: ['plugin/echo#0'], seq: 2 } : null),
     settled: async () => answers.settled,
     history: () => [{ seq: 1, revision: revisionOf(text), at: '2026-01-01T00:00:00.000Z', actor: 'file', source: 'file', valid: true, kept: true }],
-    revision: async (id) => (id === '1' ? { seq: 1, revision: revisionOf(text), at: '2026-01-01T00:00:00.000Z', actor: 'file', source: 'file', valid: true, kept: true, text, desired: null } : null),
+    revision: async (id) => (id === '1' ? { seq: 1, revision: revisionOf(text), at: '2026-01-01T00:00:00.000Z', actor: 'file', source: 'file', valid: true, kept: true, text, manifests: {} } : null),
+    manifests: async () => Object.fromEntries(snapshot.desired.plugins.map((plugin) => [plugin.id, plugin.package.manifest])),
     events: (query) => answers.events.filter((event) => event.seq > query.after).slice(-query.limit),
     logs: async (query) => answers.logs.filter((record) => record.plugin === query.plugin).slice(-query.limit),
     lease(plugin, at) {

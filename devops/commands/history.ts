@@ -32,7 +32,7 @@ export async function history(context: Context, o: { readonly revision: string |
 async function text(context: Context, client: Client, revision: string): Promise<number> {
   const found = await client.get<Revision & { readonly text: string | null }>(`/api/history/${encodeURIComponent(revision)}`);
   if (context.json) writeJson(found);
-  else if (found.text === null) throw told(found.kept ? `Revision ${revision} is no valid YAML: its secrets cannot be told apart, so it is not shown.` : `The text of revision ${revision} is not kept any more.`, 'bkg history lists the revisions there are.');
+  else if (found.text === null) throw told(found.kept ? `Revision ${revision} cannot be shown: it is no valid YAML, so that its secrets cannot be told apart, or was written with another house.key.` : `The text of revision ${revision} is not kept any more.`, 'bkg history lists the revisions there are.');
   else write(found.text.endsWith('\n') ? found.text : `${found.text}\n`);
   return 0;
 }

@@ -32,7 +32,7 @@ const TOLD = new Set([
 /** Younger than the model: each says itself what to do, and the next training teaches it. What is taught has no place here. */
 const NEXT = new Set([
   'HubUnreachable', 'HubBusy', 'HubRefused', 'HubUnexpected', 'ModelExists', 'RoleMissing', 'RoleUnknown', 'ModelInUse', 'ModelNotPresent', 'ModelDamaged', 'ModelExtra', 'ModelsVerified', 'FilesMissing', 'FilesUnused',
-  'ExpiresOver', 'KeyEnded', 'NoScope', 'UnknownScope', 'NoAdmin', 'CertificateGood', 'CertificateUnusable', 'RevisionUnknown', 'RevisionForgotten', 'NoRoom',
+  'ExpiresOver', 'KeyEnded', 'NoScope', 'UnknownScope', 'NoAdmin', 'CertificateGood', 'CertificateUnusable', 'RevisionUnknown', 'RevisionForgotten', 'PeopleUncertain', 'PlaceTaken', 'NoRoom',
 ]);
 const LEAST_ROUTES = 40;
 const LEAST_PATCHES = 20;

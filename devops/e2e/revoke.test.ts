@@ -167,6 +167,8 @@ test('of two that are made in the same moment under the same id one is made, and
   const answers = await Promise.all([make('twin'), make('twin'), make('twin')]);
   assert.equal(answers.map((answer) => answer.status).sort(), [201, 409, 409], JSON.stringify(answers.map(({ body }) => body)));
   assert.is(await status(house, (answers.find((answer) => answer.status === 201)!.body as Minted).key), 200, 'the secret that was told is the one that is good');
+  const many = await Promise.all(Array.from({ length: 12 }, (_, index) => make(`many-${index}`)));
+  assert.ok(many.every((answer) => [201, 503].includes(answer.status)), 'others of the same moment are no reason to refuse one');
   const users = await Promise.all([1, 2].map(() => house.ask('/admin/users', { method: 'POST', body: { name: 'twin', role: 'readonly' } })));
   assert.equal(users.map((answer) => answer.status).sort(), [201, 409]);
 }));

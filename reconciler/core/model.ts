@@ -52,6 +52,8 @@ export type ObservedModel = {
   readonly damaged: string | null;
   /** The owner's file that was damaged, as it lay there: nobody takes it so. Absent where it was none of the owner's. */
   readonly spoiled?: { readonly path: string; readonly stamp: string };
+  /** Its path is the owner's folder, with all that is in it. */
+  readonly isFolder?: true;
   /** What the revision of a hub's source stood for when its bytes came; absent of any other source. */
   readonly commit?: string;
   /** So many of its bytes have been hashed by the check under way; null while none is. */

@@ -70,14 +70,17 @@ async function change(options: ChangeOptions, request: PatchRequest): Promise<Pa
 
 async function attempt(options: ChangeOptions, request: PatchRequest): Promise<PatchResult> {
   const { running } = options;
-  const now = running === null ? null : await running.inForce();
+  const isRollback = 'rollback' in request.change;
+  const seen = running === null ? null : await running.inForce();
   const before = await readDeclared(options.config).catch(async (error: unknown) => {
-    const denied = await deniedOver(options, request, now);
+    const denied = await deniedOver(options, request, seen);
     if (denied.length === 0) throw error;
     return { denied, problem: { code: 'FileUnreadable', pointer: '', line: null, column: null, severity: 'error' as const, message: error instanceof Error ? error.message : String(error), hint: null } };
   });
   if ('problem' in before) return { ok: false, code: 'Refused', problems: [before.problem], denied: before.denied };
   const { text, revision } = before;
+  // Whom a rollback keeps is taken from what was in force after the file was read: whoever takes something from them later finds that nothing was written.
+  const now = isRollback && running !== null ? await running.inForce() : seen;
   if (request.ifRevision !== null && request.ifRevision !== revision) return stale(options, request, { text, revision, inForce: now });
   const edited = await textAfter(options, request, { text, now });
   if (!edited.ok) return { ok: false, code: 'Refused', problems: [edited.problem], denied: await deniedOver(options, request, now) };
@@ -99,7 +102,7 @@ async function attempt(options: ChangeOptions, request: PatchRequest): Promise<P
     written = await commit({ path: options.config, expectRevision: revision, text: edited.text, journalFolder: options.journalFolder });
     return written.ok;
   };
-  const deny = async (): Promise<readonly string[]> => (found.told === null || running === null || request.denies === false ? [] : await running.deny(found.told, request.actor, null)).map(said);
+  const deny = async (): Promise<readonly string[]> => (found.told === null || running === null || request.denies === false || isRollback ? [] : await running.deny(found.told, request.actor, null)).map(said);
   const taken = running === null ? (await write(), null) : await running.take({ text: edited.text, revision: next, found }, request.actor, write).catch(async (error: unknown) => {
     // A full or broken disk keeps nobody's rights alive.
     await deny();
@@ -137,6 +140,7 @@ const refusalOf = (written: Committed | null): Exclude<Committed, { readonly ok:
 async function textAfter(options: ChangeOptions, { change }: PatchRequest, { text, now }: { readonly text: string; readonly now: InForce | null }): Promise<Edited> {
   if ('text' in change) return { ok: true, text: change.text, splices: [] };
   if ('operations' in change) return editFile(text, change.operations);
+  if (now?.partial === true) return { ok: false, problem: { code: 'PeopleUncertain', pointer: '', line: null, column: null, severity: 'error', message: 'Of the revision in force not everything resolves now, so nobody can tell whose keys and users would have to stay.', hint: 'Mend what `bkg status` names (a variable, a plugin\'s folder), or save a file that is good; then roll back.' } };
   const earlier = options.textOf(change.rollback);
   if (earlier === null || now === null) return { ok: false, problem: { code: 'RevisionForgotten', pointer: '', line: null, column: null, severity: 'error', message: `The text of revision ${change.rollback.slice(0, 12)} is not kept any more.`, hint: 'Choose a newer one.' } };
   return rollBackFile(earlier, now.text, keptPeople(now.value, now.declared, now.desired));

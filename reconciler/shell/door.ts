@@ -2,7 +2,7 @@
 import type { Logger } from 'pino';
 import type { ModelFormat } from '../core/format.ts';
 import type { Action, Capability, Condition, Desired, Drift, Json, JsonObject, Limits, PluginStatus, Problem, Serving } from '../core/types.ts';
-import type { AuditRow, AuditEntry, AuditQuery, AuditFault, Revision, RevisionText, SessionRow, UsageEvent, UsageQuery, UsageRow } from './records.ts';
+import type { AuditRow, AuditEntry, AuditQuery, AuditFault, Manifests, Revision, RevisionText, SessionRow, UsageEvent, UsageQuery, UsageRow } from './records.ts';
 import type { Pruned, Verdict } from './supplies-checks.ts';
 
 export type * from './records.ts';
@@ -165,7 +165,7 @@ export type PatchRequest = {
   readonly actor: Actor;
   /** What the edit takes from people counts also when it cannot be written; false for one that gives something else for it. */
   readonly denies?: boolean;
-  /** Operations on the declared state, the whole new text (PUT of the file), or the hash of a revision whose bytes are to come back, with the users and keys of today. */
+  /** Operations on the declared state, the whole new text (PUT of the file), or the hash of a revision whose bytes are to come back, with the users and keys in force. */
   readonly change: { readonly operations: readonly PatchOperation[] } | { readonly text: string } | { readonly rollback: string };
   /** Revision the caller saw; null = whatever stands there. */
   readonly ifRevision: string | null;
@@ -245,6 +245,8 @@ export type Reconciler = {
   history(query: { readonly limit: number }): readonly Revision[];
   /** One of them with its text: by its seq, or its hash or at least eight digits of that; null when there is none. */
   revision(id: string): Promise<RevisionText | null>;
+  /** Of every plugin that a text of the file declares. */
+  manifests(text: string): Promise<Manifests>;
   events(query: { readonly limit: number; readonly after: number }): readonly HouseEvent[];
   logs(query: LogQuery): Promise<readonly LogRecord[]>;
   /** Counts a request in: with an incarnation, or (null) waiting for one that is ready. Wakes an on-demand plugin and keeps it awake, is drained before a stop, feeds telemetry. */

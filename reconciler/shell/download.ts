@@ -8,7 +8,7 @@ import { proxiesOf } from './download-socket.ts';
 import { stored } from './download-store.ts';
 import { fetchInThread } from './download-thread.ts';
 import { formatFault } from './format.ts';
-import { hubOf, hubTokenOf } from './hub.ts';
+import { basicOf, hubAuthorizationOf, hubOf } from './hub.ts';
 import { hostBoot } from './process.ts';
 import { sha256 as hashText } from './secrets.ts';
 
@@ -124,13 +124,12 @@ async function useFile(order: FetchOrder, path: string): Promise<Fetched> {
 function targetOf(order: FetchOrder, source: Exclude<FileSource, { kind: 'file' }>): Target {
   if (source.kind === 'http') {
     const url = new URL(source.url);
-    const user = url.username === '' ? null : `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
+    const authorization = basicOf(url);
     [url.username, url.password] = ['', ''];
-    return { url, authorization: user === null ? null : `Basic ${Buffer.from(user).toString('base64')}` };
+    return { url, authorization };
   }
   const hub = hubOf(order.env);
   if (hub === null) throw Object.assign(new Error('HF_ENDPOINT is no address'), { code: 'ERR_INVALID_URL' });
   const path = source.path.split('/').map(encodeURIComponent).join('/');
-  const token = hubTokenOf(order.env);
-  return { url: new URL(`${hub.href}${source.org}/${source.repo}/resolve/${encodeURIComponent(source.revision)}/${path}`), authorization: token === null ? null : `Bearer ${token}` };
+  return { url: new URL(`${hub.href}${source.org}/${source.repo}/resolve/${encodeURIComponent(source.revision)}/${path}`), authorization: hubAuthorizationOf(order.env) };
 }

@@ -33,9 +33,9 @@ export function openHubLine(env: Env): HubLine | null {
   if (base.protocol === 'https:') trustSystem();
   const proxy = (name: string): string => env[name] ?? env[name.toUpperCase()] ?? '';
   const dispatcher = new EnvHttpProxyAgent({ httpProxy: proxy('http_proxy'), httpsProxy: proxy('https_proxy'), noProxy: proxy('no_proxy') });
-  const token = hubTokenOf(env);
+  const authorization = hubAuthorizationOf(env);
   // A redirect to another origin goes without the token: fetch sees to that.
-  const headers = { accept: 'application/json', 'user-agent': 'bkg', ...(token === null ? {} : { authorization: `Bearer ${token}` }) };
+  const headers = { accept: 'application/json', 'user-agent': 'bkg', ...(authorization === null ? {} : { authorization }) };
   return {
     host: base.host,
     async ask({ path, within_ms, max_bytes, signal }) {
@@ -54,14 +54,23 @@ export function openHubLine(env: Env): HubLine | null {
 export function hubOf(env: Env): URL | null {
   const named = env['HF_ENDPOINT'] ?? '';
   const text = `${(named === '' ? HUB : named).replace(/\/+$/, '')}/`;
-  return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol) ? new URL(text) : null;
+  const base = URL.canParse(text) && /^https?:\/\//.test(text) ? new URL(text) : null;
+  // They go into a header, never into an address, which is told.
+  if (base !== null) [base.username, base.password] = ['', ''];
+  return base;
 }
 
-/** Read from a file, a token ends with a line's end. Null without one. */
-export function hubTokenOf(env: Env): string | null {
+/** What the hub is shown: the token, else the name and password that stand in its address; null without either. */
+export function hubAuthorizationOf(env: Env): string | null {
+  // Read from a file, a token ends with a line's end.
   const token = (env['HF_TOKEN'] ?? '').trim();
-  return token === '' ? null : token;
+  if (token !== '') return `Bearer ${token}`;
+  const named = env['HF_ENDPOINT'] ?? '';
+  return URL.canParse(named) ? basicOf(new URL(named)) : null;
 }
+
+/** The name and password in front of a host, as a header; null without. */
+export const basicOf = ({ username, password }: URL): string | null => (username === '' ? null : `Basic ${Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`).toString('base64')}`);
 
 let trusted = false;
 

@@ -91,6 +91,10 @@ test('a repository that has another name now is found under its former one', () 
   const found = await listHub(sourceOf('hf://o/former') as Extract<ModelSource, { kind: 'hub' }>, { env: { HF_ENDPOINT: hub.endpoint }, signal: new AbortController().signal });
   assert.ok(found.ok, JSON.stringify(found));
   assert.is(found.files.length, 4);
+  const away = await listHub(sourceOf('hf://o/r') as Extract<ModelSource, { kind: 'hub' }>, { env: { HF_ENDPOINT: 'http://me:hunter2@127.0.0.1:1' }, signal: new AbortController().signal });
+  assert.not.match(message(away as Whole), /hunter2/);
+  await listHub(sourceOf('hf://o/r') as Extract<ModelSource, { kind: 'hub' }>, { env: { HF_ENDPOINT: hub.endpoint.replace('://', '://me:hunter2@') }, signal: new AbortController().signal });
+  assert.is(hub.asked.at(-1)?.headers.authorization, `Basic ${Buffer.from('me:hunter2').toString('base64')}`);
 }));
 
 test('patterns choose, a folder of the repository counts as the whole, and what is equal is kept once', () => withHub(async (hub) => {

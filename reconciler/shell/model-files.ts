@@ -18,7 +18,7 @@ export type WholeOrder = Omit<FetchOrder, 'source' | 'had'> & {
   readonly had: readonly ObservedFile[];
 };
 type Fault = Extract<Fetched, { readonly ok: false }>;
-export type Whole = { readonly ok: true; readonly path: string; readonly sha256: string; readonly bytes: number; readonly files: readonly ObservedFile[]; readonly about: ModelFormat; /** Of a hub's source. */ readonly commit: string | null } | Fault;
+export type Whole = { readonly ok: true; readonly path: string; readonly sha256: string; readonly bytes: number; readonly files: readonly ObservedFile[]; readonly about: ModelFormat; /** Of a hub's source. */ readonly commit: string | null; /** The owner's folder, with all that is in it. */ readonly isFolder?: true } | Fault;
 
 type Wanted = { readonly name: string; readonly source: FileSource; /** As the hub knows it. */ readonly sha256: string | null; readonly bytes: number | null };
 
@@ -102,7 +102,7 @@ async function useFolder(order: WholeOrder, folder: string): Promise<Whole> {
   const hash = hashOf(files);
   if (order.sha256 !== null && hash !== order.sha256) return fault('HashMismatch', `the files in ${folder} have the sha256 ${hash}, declared is ${order.sha256}; correct one of them`, true);
   const about = await formatOf(files, order.signal);
-  return about.ok ? { ok: true, path: folder, sha256: hash, bytes: done, files, about: about.about, commit: null } : fault('Invalid', about.message, true);
+  return about.ok ? { ok: true, path: folder, sha256: hash, bytes: done, files, about: about.about, commit: null, isFolder: true } : fault('Invalid', about.message, true);
 }
 
 const byName = (one: { readonly name: string }, other: { readonly name: string }): number => (one.name < other.name ? -1 : 1);

@@ -9,6 +9,8 @@ const WITHIN_MS = 30_000;
 const ANSWER_MAX_BYTES = 16 * 2 ** 20;
 const FILES_MAX = 2_000;
 const NAMED_MAX = 5;
+/** A hub that asks for more patience than this is asked again all the same. */
+const PATIENCE_MAX_MS = 60 * 60_000;
 
 type Place = Extract<ModelSource, { readonly kind: 'hub' }>;
 type Fault = Extract<Fetched, { readonly ok: false }>;
@@ -34,7 +36,7 @@ export async function listHub(place: Place, o: { readonly env: Readonly<Record<s
       const { status, retryAfter } = found;
       if (status === 404) return fault('NotFound', `${host} has no ${repository} at ${place.revision}; check the source`);
       if (status === 401 || status === 403) return fault('Unauthorized', `${host} does not give ${repository} to everybody (${status}); set HF_TOKEN to a token that may read it, and accept its terms there`);
-      const patience = retryAfter !== null && /^\d{1,4}$/.test(retryAfter) ? { retryAfter_ms: Number(retryAfter) * 1_000 } : {};
+      const patience = retryAfter !== null && /^\d{1,9}$/.test(retryAfter) ? { retryAfter_ms: Math.min(PATIENCE_MAX_MS, Number(retryAfter) * 1_000) } : {};
       return { ...fault('Network', `${host} answered ${status} when asked what ${repository} holds; it is tried again`, true), ...patience };
     }
   }

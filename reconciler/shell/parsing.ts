@@ -9,6 +9,8 @@ import { edit, type Edited } from './splice.ts';
 
 /** Above this a parse would hold up requests: it goes to the thread. */
 const THREAD_ABOVE_CHARS = 64 * 1024;
+/** A rollback reads several texts several times. */
+const ROLLBACK_ABOVE_CHARS = 8 * 1024;
 /** The thread's memory is given back after this long without work. */
 const THREAD_IDLE_MS = 30_000;
 
@@ -54,7 +56,7 @@ export async function place(problems: readonly Problem[], text: string): Promise
 /** `unreadable`: what it means for the task that the thread died of it. */
 async function run(task: Task, unreadable: (problem: Problem) => Done): Promise<Done> {
   const chars = task.text.length + ('now' in task ? task.now.length : 0);
-  return chars <= THREAD_ABOVE_CHARS ? perform(task) : inThread(task, unreadable);
+  return chars <= (task.do === 'rollBack' ? ROLLBACK_ABOVE_CHARS : THREAD_ABOVE_CHARS) ? perform(task) : inThread(task, unreadable);
 }
 
 type Waiting = { readonly answer: (answer: Answer) => void; readonly died: (problem: Problem) => void };

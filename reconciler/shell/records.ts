@@ -1,10 +1,11 @@
 // What is written down: revisions of the file, what people did, that they are signed in, and how much they asked for.
-import type { Desired } from '../core/types.ts';
+import type { Manifest } from '../core/types.ts';
 
 /** One revision that was seen; the same bytes may come again, with another seq. `kept`: its text can still be had. */
 export type Revision = { readonly seq: number; readonly revision: string; readonly at: string; readonly actor: string; readonly source: string; readonly valid: boolean; readonly kept: boolean };
-/** `desired`: what resolves of it today; null where nothing does. */
-export type RevisionText = Revision & { readonly text: string | null; readonly desired: Desired | null };
+/** By plugin; null where it cannot be had. They say which settings are secret. */
+export type Manifests = Readonly<Record<string, Manifest | null>>;
+export type RevisionText = Revision & { readonly text: string | null; readonly manifests: Manifests };
 
 /** One row of the audit log. `source`: file for what was edited by hand. */
 export type AuditRow = {

@@ -74,6 +74,14 @@ test('lines that lean on others are written out; in braces and with other line e
   assert.equal(parseText(back('version: 1\nusers: {}', EARLIER)).value, { version: 1, ...peopleOf(EARLIER) });
 });
 
+test('a file of one line with many people is written at once; an indented one loses no comment of others', () => {
+  const people = (head: string): JsonObject => Object.fromEntries(Array.from({ length: 300 }, (_, index) => [`${head}-${index}`, { user: 'anna', scopes: ['llm.chat'], hash: `$2b$04$${head}${index}` }]));
+  const [was, now] = [JSON.stringify({ version: 1, users: { anna: { role: 'admin' } }, keys: people('a') }), JSON.stringify({ version: 1, users: { anna: { role: 'admin' } }, keys: people('b') })];
+  assert.equal(parseText(back(was, now)).value, parseText(now).value);
+  const indented = EARLIER.replace('keys: ', '# about the keys\nkeys: ').split('\n').map((line) => (line === '' ? '' : `  ${line}`)).join('\n');
+  assert.match(back(indented.replace('role: admin', 'role: developer'), indented), /# about the keys/);
+});
+
 test('a text that is no YAML is refused with its place', () => {
   const made = rolledBack('version: [1\n', EARLIER, peopleOf(EARLIER));
   assert.ok(!made.ok);

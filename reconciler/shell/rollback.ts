@@ -6,9 +6,11 @@ import type { TypedPeople } from '../core/people-kept.ts';
 import type { Json, JsonObject } from '../core/types.ts';
 import { parseText } from './declare.ts';
 import type { PatchOperation } from './door.ts';
-import { behindComments, isBlock, itemEnd, itemStart, lineBegin, newlineOf } from './ranges.ts';
+import { behindComments, columnOf, isBlock, itemEnd, itemStart, lineBegin, newlineOf } from './ranges.ts';
 import { edit, type Edited } from './splice.ts';
 
+/** More people than these are written as a whole: their lines could not be taken over, so no comment of theirs is left anyway. */
+const ONE_BY_ONE_MAX = 4;
 const SECTIONS = ['users', 'keys'] as const;
 type Section = (typeof SECTIONS)[number];
 
@@ -31,6 +33,8 @@ function operationsFor(section: Section, value: Json | null, wanted: JsonObject)
   if (Object.keys(there).length === 0) return Object.keys(wanted).length === 0 ? [] : [{ op: 'add', path: pointerOf([section]), value: wanted }];
   const gone = Object.keys(there).filter((id) => !Object.hasOwn(wanted, id));
   const changed = Object.entries(wanted).filter(([id, person]) => !Object.hasOwn(there, id) || !same(there[id], person));
+  // Each edit reads all of the text anew.
+  if (gone.length + changed.length > ONE_BY_ONE_MAX) return [{ op: 'add', path: pointerOf([section]), value: wanted }];
   return [
     ...gone.map((id): PatchOperation => ({ op: 'remove', path: pointerOf([section, id]) })),
     ...changed.map(([id, person]): PatchOperation => ({ op: 'add', path: pointerOf([section, id]), value: person })),
@@ -47,7 +51,7 @@ function rootOf(text: string): Root | null {
 }
 
 /** From the beginning of the line of an item's key to the end of its last one and of the comments that are indented below it. */
-const linesAt = ({ text, map }: Root, index: number): { readonly from: number; readonly to: number } => ({ from: lineBegin(text, itemStart(map, index, text)), to: behindComments(text, itemEnd(map, index), 1) });
+const linesAt = ({ text, map }: Root, index: number): { readonly from: number; readonly to: number } => ({ from: lineBegin(text, itemStart(map, index, text)), to: behindComments(text, itemEnd(map, index), columnOf(text, itemStart(map, 0, text)) + 1) });
 
 /** The text with the lines of a section as they stand in another one; as it was where they cannot be told, or would say something else there. */
 function withLines(text: string, other: string, section: Section): string {

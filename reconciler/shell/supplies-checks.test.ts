@@ -10,7 +10,7 @@ import * as assert from 'uvu/assert';
 import { modelNamed } from '../core/world.ts';
 import type { DesiredModel, ModelSource, ObservedModel } from '../core/types.ts';
 import { PLAIN } from './fixtures/plain.ts';
-import { gguf } from './format-sample.ts';
+import { gguf, safetensors } from './format-sample.ts';
 import { openStore } from './store.ts';
 import { openSupplies, type Supplies } from './supplies.ts';
 
@@ -161,6 +161,17 @@ test('a folder of the owner\'s that has got another file is read anew; bytes tha
   assert.match(place.model('own')?.message ?? '', /own holds other files than those that were verified/);
   const now = await fetched(place, model);
   assert.equal([now.files.map(({ name }) => name), now.sha256 === sha256], [['model.gguf', 'tokenizer.json'], false]);
+}));
+
+test('shards of the owner\'s lie beside other files, and are no folder that is watched', () => inPlace(async (place) => {
+  const folder = join(place.root, 'own');
+  mkdirSync(folder);
+  for (const name of ['one.safetensors', 'two.safetensors']) writeFileSync(join(folder, name), safetensors({ t: { dtype: 'F32', shape: [2], data_offsets: [0, 8] } }, 8));
+  writeFileSync(join(folder, 'tokenizer.json'), '{}');
+  await fetched(place, modelOf('own', { kind: 'list', files: ['one.safetensors', 'two.safetensors'].map((name) => ({ name, source: { kind: 'file', path: join(folder, name) } })) }));
+  place.supplies.look();
+  await new Promise((resolve) => { setTimeout(resolve, 200); });
+  assert.is(place.model('own')?.phase, 'present');
 }));
 
 test('what no declared model uses is listed and removed; what bkg did not put there is not', () => inPlace(async (place) => {

@@ -106,10 +106,12 @@ export function openModels(options: ModelsOptions) {
     });
     if (!isWanted(model, own)) return;
     if (!result.ok) return failed(model, result);
-    const { path, sha256, bytes, files, about, commit } = result;
+    const { path, sha256, bytes, files, about } = result;
+    // Bytes that were here already came of the commit they had.
+    const commit = result.commit ?? (last?.sourceHash === model.sourceHash && last.sha256 === sha256 ? last.commit ?? null : null);
     const was = models.get(model.name)?.damaged ?? null;
     if (was !== null && (await checks.isSpoiled(files))) return failed(model, { reason: 'Damaged', message: was });
-    note(model, { phase: 'present', path, sha256, bytes, bytesTotal: bytes, files, about, verified: hashedSince(files), ...(commit === null ? {} : { commit }), reason: 'Present' });
+    note(model, { phase: 'present', path, sha256, bytes, bytesTotal: bytes, files, about, verified: hashedSince(files), ...(commit === null ? {} : { commit }), ...(result.isFolder === true ? { isFolder: true } : {}), reason: 'Present' });
     if (was !== null) options.mended(model.name);
     before.delete(model.name);
     pace.succeeded(model.sourceHash);
@@ -183,7 +185,7 @@ export function openModels(options: ModelsOptions) {
     // Its folder of links is nobody's file, and is needed all the same.
     const whole = model.path === null ? 'unknown' : await lookAt(model.path).catch(() => 'unknown' as const);
     if (whole === null) return lost(model, { path: model.path!, facts: null });
-    if (whole !== 'unknown' && !whole.isFile && !model.path!.startsWith(folder + sep)) await lookForMore(model, whole);
+    if (whole !== 'unknown' && model.isFolder === true) await lookForMore(model, whole);
   }
 
   /** Whether a folder of the owner's has got other files since; now and then, for it may be a large one. */
