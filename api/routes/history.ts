@@ -13,14 +13,14 @@ type Kept = RevisionText & { readonly text: string };
 
 async function found(call: Call, id: string): Promise<RevisionText> {
   const revision = await call.house.reconciler.revision(id);
-  if (revision === null) throw failure({ status: 404, code: 'RevisionUnknown', detail: `There is no revision ${id}. Name one by its seq, or by its hash or at least eight digits of it: GET /api/history lists them.` });
+  if (revision === null) throw failure({ status: 404, code: 'RevisionUnknown', detail: `There is no revision ${id}. Name one by its seq, or by its hash or at least eight digits of it: \`bkg history\` and GET /api/history list them.` });
   return revision;
 }
 
 /** Throws where only the row is left. */
 async function kept(call: Call, id: string): Promise<Kept> {
   const revision = await found(call, id);
-  if (revision.text === null) throw failure({ status: 410, code: 'RevisionForgotten', detail: `The text of revision ${named(id)} is not kept any more: only who wrote it, and when. GET /api/history says which are kept.` });
+  if (revision.text === null) throw failure({ status: 410, code: 'RevisionForgotten', detail: `The text of revision ${named(id)} is not kept any more: only who wrote it, and when. \`bkg history\` and GET /api/history say which are kept.` });
   return { ...revision, text: revision.text };
 }
 

@@ -171,8 +171,8 @@ function usesNow(call: Call, value: Json, name: string): readonly Use[] {
 function leftOf(view: ModelView | null): { readonly bytes: 'kept' | 'none' | 'own'; readonly message: string } {
   if (view !== null && /^(?:file|bundled):/.test(view.source)) return { bytes: 'own', message: 'Its file is the owner\'s own and stays where it is.' };
   if (view === null || view.phase === 'absent') return { bytes: 'none', message: 'Nothing of it was here.' };
-  const stay = view.phase === 'present' ? 'Its bytes stay' : `${view.phase === 'fetching' ? 'Its download ends; what' : 'What'} has come of it stays`;
-  return { bytes: 'kept', message: `${stay} on the disk, for when it is declared again; \`bkg model prune\` removes what no declared model uses.` };
+  const [stay, goes] = view.phase === 'present' ? ['Its bytes stay', 'removes what no declared model uses'] : [`${view.phase === 'fetching' ? 'Its download ends; what' : 'What'} has come of it stays`, 'removes it once it has lain there for a week'];
+  return { bytes: 'kept', message: `${stay} on the disk, for when it is declared again; \`bkg model prune\` ${goes}.` };
 }
 
 async function remove(call: Call): Promise<Answer> {

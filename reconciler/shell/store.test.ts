@@ -10,7 +10,9 @@ import { insist } from './store-later.ts';
 import { openSecrets } from './secrets.ts';
 import { openStore, type Store } from './store.ts';
 
-const TEXTS_KEPT = 20;
+const TEXTS_LEAST = 20;
+const TEXTS_MOST = 1_000;
+const TEXTS_BYTES = 64 * 2 ** 20;
 const homes = mkdtempSync(join(tmpdir(), 'bkg-store-homes-'));
 const HOUSE = openSecrets(join(homes, 'one'));
 const ANOTHER = openSecrets(join(homes, 'another'));
@@ -80,9 +82,16 @@ test('mistakes of ours are no passing faults', () => withStore(({ store }) => {
 test('the newest texts are kept, and the last good one however old', () => withStore(({ store }) => {
   const add = (number: number, valid: boolean): number => store.addRevision({ revision: `r${number}`, at: '', actor: 'owner', source: 'file', valid, text: `text ${number}` });
   add(1, true);
-  for (let number = 2; number <= TEXTS_KEPT + 5; number += 1) add(number, false);
-  assert.equal([store.lastGood()?.text, store.textOf('r1'), store.textOf('r2'), store.textOf('r25')], ['text 1', 'text 1', null, 'text 25']);
-  assert.equal(store.revisions(2).map((found) => found.revision), ['r25', 'r24']);
+  for (let number = 2; number <= TEXTS_MOST + 5; number += 1) add(number, false);
+  assert.equal([store.lastGood()?.text, store.textOf('r1'), store.textOf('r5'), store.textOf('r6'), store.textOf('r1005')], ['text 1', 'text 1', null, 'text 6', 'text 1005']);
+  assert.equal(store.revisions(2).map((found) => [found.revision, found.kept]), [['r1005', true], ['r1004', true]]);
+  assert.equal([store.revisionAt(5)?.kept, store.revisionLike('r1005')?.seq, store.revisionAt(2_000), store.revisionLike('x')], [false, 1_005, null, null]);
+}));
+
+test('of large texts fewer are kept, and never less than a few', () => withStore(({ store }) => {
+  const text = 'x'.repeat(Math.ceil(TEXTS_BYTES / TEXTS_LEAST));
+  for (let number = 1; number <= TEXTS_LEAST + 2; number += 1) store.addRevision({ revision: `r${number}`, at: '', actor: 'owner', source: 'file', valid: true, text });
+  assert.equal(store.revisions(TEXTS_LEAST + 2).map(({ kept }) => kept), [...Array<boolean>(TEXTS_LEAST).fill(true), false, false]);
 }));
 
 test('of another boot only what is not about time is read', () => withStore(({ path, store }) => {

@@ -11,8 +11,10 @@ import { USAGE_SCHEMA, usageRows } from './store-usage.ts';
 
 /** A lock held by another process blocks the event loop while it lasts: give up soon and try on a later tick. */
 const BUSY_TIMEOUT_MS = 50;
-/** Revisions kept with their text; older ones keep their row only. */
-const TEXTS_KEPT = 20;
+/** Revisions kept with their text, whatever they weigh; and more, up to so many, within so many bytes. Older ones keep their row only. */
+const TEXTS_LEAST = 20;
+const TEXTS_MOST = 1_000;
+const TEXTS_BYTES = 64 * 2 ** 20;
 const SCHEMA_VERSION = 4;
 /** Enough to tell two hashes of one house apart. */
 const HASH_ID_LENGTH = 16;
@@ -146,7 +148,10 @@ function encryptTexts(db: Database.Database, secrets: StoreSecrets): void {
 
 function revisionRows(db: Database.Database, secrets: StoreSecrets) {
   const add = db.prepare('INSERT INTO revisions (revision, at, actor, source, valid, text) VALUES (?, ?, ?, ?, ?, ?)');
-  const forget = db.prepare('UPDATE revisions SET text = NULL WHERE text IS NOT NULL AND seq <= ? - ? AND seq <> (SELECT max(seq) FROM revisions WHERE valid = 1)');
+  const forget = db.prepare(`
+    UPDATE revisions SET text = NULL WHERE seq <> (SELECT max(seq) FROM revisions WHERE valid = 1) AND seq IN (
+      SELECT seq FROM (SELECT seq, row_number() OVER newest AS nth, sum(octet_length(text)) OVER newest AS bytes FROM revisions WHERE text IS NOT NULL WINDOW newest AS (ORDER BY seq DESC))
+      WHERE nth > @most OR (nth > @least AND bytes > @bytes))`);
   const columns = 'SELECT seq, revision, at, actor, source, valid, EXISTS (SELECT 1 FROM revisions kept WHERE kept.revision = revisions.revision AND kept.text IS NOT NULL) AS kept FROM revisions';
   const list = db.prepare(`${columns} ORDER BY seq DESC LIMIT ?`);
   const bySeq = db.prepare(`${columns} WHERE seq = ?`);
@@ -161,7 +166,7 @@ function revisionRows(db: Database.Database, secrets: StoreSecrets) {
     /** Returns the revision's seq. */
     addRevision: (row: { readonly revision: string; readonly at: string; readonly actor: string; readonly source: string; readonly valid: boolean; readonly text: string }): number => {
       const seq = Number(add.run(row.revision, row.at, row.actor, row.source, row.valid ? 1 : 0, secrets.encrypt(row.text)).lastInsertRowid);
-      forget.run(seq, TEXTS_KEPT);
+      forget.run({ least: TEXTS_LEAST, most: TEXTS_MOST, bytes: TEXTS_BYTES });
       return seq;
     },
     revisions: (limit: number): readonly Revision[] => list.all(limit).map(read),
