@@ -9,7 +9,7 @@ import type { PatchOperation } from './door.ts';
 import { behindComments, columnOf, isBlock, itemEnd, itemStart, lineBegin, newlineOf } from './ranges.ts';
 import { edit, type Edited } from './splice.ts';
 
-/** More people than these are written as a whole: their lines could not be taken over, so no comment of theirs is left anyway. */
+/** Each edit reads all of the text anew: where more people than these differ, their section is written as a whole, and comments in it go. */
 const ONE_BY_ONE_MAX = 4;
 const SECTIONS = ['users', 'keys'] as const;
 type Section = (typeof SECTIONS)[number];
@@ -33,7 +33,6 @@ function operationsFor(section: Section, value: Json | null, wanted: JsonObject)
   if (Object.keys(there).length === 0) return Object.keys(wanted).length === 0 ? [] : [{ op: 'add', path: pointerOf([section]), value: wanted }];
   const gone = Object.keys(there).filter((id) => !Object.hasOwn(wanted, id));
   const changed = Object.entries(wanted).filter(([id, person]) => !Object.hasOwn(there, id) || !same(there[id], person));
-  // Each edit reads all of the text anew.
   if (gone.length + changed.length > ONE_BY_ONE_MAX) return [{ op: 'add', path: pointerOf([section]), value: wanted }];
   return [
     ...gone.map((id): PatchOperation => ({ op: 'remove', path: pointerOf([section, id]) })),
